@@ -1,0 +1,38 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test serve check lint types imports bench fuzz tools clean
+
+$(STAMP): pyproject.toml hatch_build.py requirements.lock $(wildcard deltas/smidgen_deltas/kernels/*.pyx)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[server,postgres,s3,ui,cluster,bench]' --group dev
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python -m smidgen_benchmarks.demo
+
+serve: $(STAMP)
+	$(BIN)/smidgen serve --data .smidgen/server --listen 127.0.0.1:8650
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+tools: $(STAMP)
+	$(BIN)/python tests/tools.py
+
+test: check tools
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(STAMP)
+	$(BIN)/smidgen bench all
+
+clean:
+	rm -rf $(VENV) build dist
+	find . -name '*.so' -path '*kernels*' -delete

@@ -1,0 +1,1 @@
+"""Corpora, peers and the report."""

@@ -1,0 +1,1 @@
+"""What a device installs: plan, fetch, apply, stores, seeds, command line."""

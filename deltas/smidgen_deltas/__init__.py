@@ -1,0 +1,1 @@
+"""Formats and the delta engine: bytes in, bytes out; no network, no database."""

@@ -1,0 +1,1 @@
+"""The delta engine: pairing, alignment, references, unpackers, coding."""

@@ -1,0 +1,1 @@
+"""Cython kernels; each has a .pyi beside it and releases the GIL in its loops."""

@@ -1,0 +1,1 @@
+"""OCI: descriptors, manifests, configs, layouts."""

@@ -1,0 +1,1 @@
+"""ostree: GVariant, objects, repositories, summaries, static deltas."""

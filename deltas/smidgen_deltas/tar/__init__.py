@@ -1,0 +1,1 @@
+"""Strict tar reading, and rebuilding the very same bytes."""

@@ -1,0 +1,1 @@
+"""The server: api -> services -> {index, blobs, jobs}."""
