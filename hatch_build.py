@@ -15,7 +15,7 @@ KERNELS = ROOT / "deltas" / "smidgen_deltas" / "kernels"
 class KernelBuildHook(BuildHookInterface):  # type: ignore[misc,type-arg]
     """Compile every ``kernels/*.pyx`` to an extension with its full dotted name."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - the interface's
         sources = sorted(KERNELS.glob("*.pyx"))
         if not sources or self.target_name == "sdist":
             return

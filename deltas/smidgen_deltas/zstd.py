@@ -27,9 +27,9 @@ class _Source(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def compress(data: bytes | memoryview, level: int = 19, *, checksum: bool = False) -> bytes:
+def compress(data: bytes | bytearray | memoryview, level: int = 19, *, checksum: bool = False) -> bytes:
     """One frame with its content size in the header."""
-    options = {
+    options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: level,
         zstd.CompressionParameter.checksum_flag: int(checksum),
     }
@@ -43,7 +43,8 @@ def decompress(data: bytes | memoryview, size: int, *, window_log: int = MAX_WIN
         LimitExceeded: it yields more than `size`; never more than `size + 1` bytes are held.
         ZstdInvalid: it is damaged, shorter, or followed by other bytes.
     """
-    decoder = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: window_log})
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: window_log}
+    decoder = zstd.ZstdDecompressor(options=options)
     try:
         out = decoder.decompress(data, size + 1)
     except zstd.ZstdError as error:
@@ -66,7 +67,7 @@ def stream_decompress(
     Raises:
         ZstdInvalid: damaged or truncated.
     """
-    options = {zstd.DecompressionParameter.window_log_max: window_log}
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: window_log}
     decoder = zstd.ZstdDecompressor(options=options)
     pending, produced, started = b"", 0, False
     while True:
