@@ -1,0 +1,65 @@
+"""Run migrations on an engine. One process at a time; on PostgreSQL with short lock and statement timeouts.
+
+A migration that waits for a lock makes every later query wait behind it, so it gives up after LOCK_TIMEOUT and can
+simply be run again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
+
+LOCK_TIMEOUT: Final = "4s"
+STATEMENT_TIMEOUT: Final = "5s"
+ADVISORY_LOCK: Final = 0x736D6964  # "smid"
+
+
+def upgrade(engine: Engine, revision: str = "head") -> None:
+    """Go up to `revision`. Nothing is changed when the schema is there already."""
+    with _locked(engine) as connection, connection.begin():
+        _guard(connection)
+        if revision != "head" or current(connection) != head():
+            command.upgrade(_config(connection), revision)
+
+
+def downgrade(engine: Engine, revision: str) -> None:
+    """Go down to `revision` ("base" drops everything)."""
+    with _locked(engine) as connection, connection.begin():
+        _guard(connection)
+        command.downgrade(_config(connection), revision)
+
+
+def current(connection: Connection) -> str | None:
+    """The revision a database is at; None for an empty one."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def head() -> str | None:
+    """The newest revision this program knows."""
+    return ScriptDirectory(str(Path(__file__).parent)).get_current_head()
+
+
+def _locked(engine: Engine) -> Connection:
+    """On SQLite the transaction itself begins with the write lock."""
+    return engine.connect().execution_options(smidgen_write=True)
+
+
+def _guard(connection: Connection) -> None:
+    if connection.dialect.name != "postgresql":
+        return
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
