@@ -1,0 +1,64 @@
+"""`smidgen bench`: rerun every comparison."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from smidgen_benchmarks import corpora, deltas, report
+from smidgen_benchmarks.peers import PEERS
+from smidgen_deltas.errors import SmidgenError
+
+DATA = click.option(
+    "--data", type=click.Path(path_type=Path), default=Path("bench-data"), help="Where corpora and reports are kept."
+)
+
+
+@click.group()
+def bench() -> None:
+    """Measure smidgen beside the public tools on this machine."""
+
+
+@bench.command("deltas")
+@click.argument("names", nargs=-1, metavar="[CORPUS…]")
+@DATA
+@click.option("--pair", "pairs", nargs=3, multiple=True, metavar="NAME OLD NEW", help="Add a pair of your own.")
+@click.option("--only", multiple=True, metavar="METHOD", help="Only methods whose name begins so.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@click.option("--scratch", type=click.Path(path_type=Path), default=None, help="Folder for temporary files.")
+def bench_deltas(
+    names: tuple[str, ...],
+    data: Path,
+    pairs: tuple[tuple[str, str, str], ...],
+    only: tuple[str, ...],
+    as_json: bool,  # noqa: FBT001 - click passes flags so
+    scratch: Path | None,
+) -> None:
+    """Size, time and memory of every method on every corpus. Without names: all that can be fetched."""
+    chosen = list(corpora.given({name: (Path(old), Path(new)) for name, old, new in pairs}))
+    for name in names or ([] if pairs else corpora.names()):
+        try:
+            chosen.append(corpora.fetch(name, data))
+        except SmidgenError as error:
+            click.echo(f"left out {name}: {error}", err=True)
+    methods = [peer for peer in PEERS if not only or peer.name.startswith(only)]
+    announce = (lambda _: None) if as_json else lambda text: click.echo(f"… {text}", err=True)
+    rows = list(deltas.compare(chosen, methods, announce, scratch))
+    digests = {pair.name: pair.digests() for pair in chosen}
+    written = report.write(data / "report", rows, digests)
+    if as_json:
+        click.echo(json.dumps(report.as_json(rows, digests), indent=1))
+    else:
+        click.echo(report.table(rows))
+        click.echo(f"\nwritten: {written[0]} and {written[1]}")
+    if any(row.make and not row.verified for row in rows):
+        raise SystemExit(1)
+
+
+@bench.command("corpora")
+def bench_corpora() -> None:
+    """List the corpora that can be fetched."""
+    for name in corpora.names():
+        click.echo(name)
