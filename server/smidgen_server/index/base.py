@@ -4,6 +4,7 @@ Rules enforced here
  * every session is synchronous and is refused on an event-loop thread (it would stop every other request)
  * a writing session takes SQLite's write lock when it begins (BEGIN IMMEDIATE), so that it never fails half-way
    with "database is locked"; readers work on a snapshot (WAL) and never wait for it
+ * tables are SQLAlchemy Core tables on `metadata`; rows are written and read in sets, there are no mapped objects
  * constraint names follow one convention, so that migrations can name them on both databases
 """
 
@@ -21,7 +22,7 @@ from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.elements import SQLCoreOperations
 
@@ -39,12 +40,6 @@ CHUNK: Final = 1000  # rows or values per statement; far below SQLite's 32,766 v
 
 metadata = MetaData(naming_convention=NAMING)
 BigId = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts only INTEGER PRIMARY KEY up by itself
-
-
-class Base(DeclarativeBase):
-    """Base of all tables. The tables of an area are in `tables/<area>.py`, with a migration file of their own."""
-
-    metadata = metadata
 
 
 class IndexUnavailable(StorageError):
@@ -141,12 +136,11 @@ def refuse_event_loop() -> None:
     raise RuntimeError("a database session was opened on the event-loop thread")
 
 
-def insert_ignore(session: Session, table: type[Base] | Table, rows: Iterable[Mapping[str, Any]]) -> None:
+def insert_ignore(session: Session, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert rows, leaving out those that some unique constraint already has. Streams in chunks of CHUNK."""
-    target: Any = table if isinstance(table, Table) else table.__table__
     dialect = session.get_bind().dialect.name
     insert: Callable[[Any], Any] = postgres_insert if dialect == "postgresql" else sqlite_insert
-    statement = insert(target).on_conflict_do_nothing()
+    statement = insert(table).on_conflict_do_nothing()
     source = iter(rows)
     while chunk := [dict(row) for row in islice(source, CHUNK)]:
         session.execute(statement, chunk)

@@ -1,41 +1,41 @@
-"""Tables that every area refers to: content, blob, repo. Made by migration 0001_core."""
+"""Tables that every area refers to: content, blob, repo. Made by migration 0001_core.
+
+content   some bytes, whoever uses them: an ostree file, a tar member, a chunk; where they lie is elsewhere
+blob      a blob in the blob store; whether a repository shows it is a row elsewhere, never this one
+repo      a repository; `kind` is its world, `public` whether anyone may read it
+Times are UTC seconds.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, LargeBinary, String, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, LargeBinary, String, Table, UniqueConstraint
 
-from smidgen_server.index.base import Base, BigId
+from smidgen_server.index.base import BigId, metadata
 
+content = Table(
+    "content",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("size", BigInteger, nullable=False),
+)
 
-class Content(Base):
-    """Some bytes, whoever uses them: an ostree file, a tar member, a chunk. Where they lie is elsewhere."""
+blob = Table(
+    "blob",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("digest", String(140), nullable=False, unique=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
 
-    __tablename__ = "content"
-
-    id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    sha256: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
-    size: Mapped[int] = mapped_column(BigInteger)
-
-
-class Blob(Base):
-    """A blob in the blob store. Whether a repository shows it is a row elsewhere, never this one."""
-
-    __tablename__ = "blob"
-
-    id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    digest: Mapped[str] = mapped_column(String(140), unique=True)
-    size: Mapped[int] = mapped_column(BigInteger)
-    created: Mapped[int] = mapped_column(BigInteger, doc="UTC seconds")
-
-
-class Repo(Base):
-    """A repository: `kind` is its world, `public` whether anyone may read it."""
-
-    __tablename__ = "repo"
-    __table_args__ = (UniqueConstraint("kind", "name"), CheckConstraint("kind IN ('ostree', 'oci')", name="kind"))
-
-    id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    kind: Mapped[str] = mapped_column(String(8))
-    name: Mapped[str] = mapped_column(String(255))
-    public: Mapped[bool] = mapped_column()
+repo = Table(
+    "repo",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("kind", String(8), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("public", Boolean, nullable=False),
+    UniqueConstraint("kind", "name"),
+    CheckConstraint("kind IN ('ostree', 'oci')", name="kind"),
+)
