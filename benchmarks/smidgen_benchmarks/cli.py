@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from smidgen_benchmarks import corpora, deltas, report
+from smidgen_benchmarks import corpora, deltas, report, update
 from smidgen_benchmarks.peers import PEERS
 from smidgen_deltas.errors import SmidgenError
 
@@ -55,6 +55,30 @@ def bench_deltas(
         click.echo(f"\nwritten: {written[0]} and {written[1]}")
     if any(row.make and not row.verified for row in rows):
         raise SystemExit(1)
+
+
+@bench.command("update")
+@click.argument("names", nargs=-1, metavar="[CORPUS…]")
+@DATA
+@click.option("--pair", "pairs", nargs=3, multiple=True, metavar="NAME OLD.tar NEW.tar", help="Add trees of your own.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def bench_update(
+    names: tuple[str, ...],
+    data: Path,
+    pairs: tuple[tuple[str, str, str], ...],
+    as_json: bool,  # noqa: FBT001 - click passes flags so
+) -> None:
+    """Publish two versions of a Debian tree; pull and update them beside `ostree pull` and `skopeo copy`."""
+    chosen = list(corpora.given({name: (Path(old), Path(new)) for name, old, new in pairs}))
+    chosen += [corpora.fetch(name, data) for name in names or ([] if pairs else tuple(corpora.DEBIAN_SUITES))]
+    results = []
+    for pair in chosen:
+        result = update.measure(pair, data / "update" / pair.name, lambda text: click.echo(f"… {text}", err=True))
+        results.append(result.as_json())
+        if not as_json:
+            click.echo(f"{pair.name}\n{update.table(result)}\n")
+    if as_json:
+        click.echo(json.dumps({"machine": report.machine(), "results": results}, indent=1))
 
 
 @bench.command("corpora")

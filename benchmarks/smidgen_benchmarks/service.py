@@ -1,0 +1,80 @@
+"""A server of our own in a child process, for the demo and the benchmarks."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from smidgen_deltas.errors import TransportError
+
+START_SECONDS: Final = 60
+POLL_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running server: its base URL, the file with the token that may publish, its process."""
+
+    url: str
+    token_file: Path
+    pid: int
+
+    def peak_memory(self) -> int:
+        """Highest resident memory so far, bytes."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+    def requests(self) -> int:
+        """HTTP requests answered so far, read from /metrics (that request included)."""
+        with urllib.request.urlopen(f"{self.url}/metrics") as answer:  # noqa: S310 - our own loopback server
+            lines = answer.read().decode().splitlines()
+        return int(
+            sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("smidgen_http_requests_total{"))
+        )
+
+
+@contextlib.contextmanager
+def serving(data: Path, log: Path) -> Iterator[Service]:
+    """Start `smidgen serve` on a free port and stop it at the end. Raises TransportError if it does not come up."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    words = [sys.executable, "-m", "smidgen_client", "serve", "--data", str(data), "--listen", f"127.0.0.1:{port}"]
+    with log.open("ab") as output:
+        process = subprocess.Popen(words, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        try:
+            _wait(process, url, log)
+            yield Service(url, data / "admin.token", process.pid)
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=2):  # noqa: S310 - our own loopback server
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(POLL_SECONDS)
+    raise TransportError("the server did not start", log=str(log), output=log.read_text(errors="replace")[-1000:])
