@@ -1,0 +1,7 @@
+"""Routes of the ostree area."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter()

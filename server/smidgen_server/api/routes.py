@@ -1,0 +1,34 @@
+"""How routes are declared, and which modules have them.
+
+A FastAPI GET route answers HEAD with 405; every readable route is therefore declared through `read_route`, and a test
+walks all routes to see that HEAD is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Final, TypeVar
+
+from fastapi import APIRouter, FastAPI
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+# In this order: the first route that matches answers. `ostree` is last, it serves whole trees of paths.
+MODULES: Final = ("health", "auth", "oci", "admin", "surface", "ostree")
+
+
+def read_route(router: APIRouter, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
+    """Decorator for a route that answers GET and HEAD. The server drops the body of a HEAD answer."""
+
+    def declare(endpoint: Endpoint) -> Endpoint:
+        router.add_api_route(path, endpoint, methods=["GET", "HEAD"], response_model=None, **options)
+        return endpoint
+
+    return declare
+
+
+def include_all(app: FastAPI) -> None:
+    """Register the routers of all modules."""
+    for name in MODULES:
+        app.include_router(import_module(f"smidgen_server.api.{name}").router)

@@ -1,0 +1,28 @@
+"""Numbers for Prometheus, one registry per server (several servers live in one test process)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+SECONDS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """Every series of the server. `registry` is open to other parts for series of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        label = ("method", "route", "status")
+        self.requests = Counter("smidgen_requests", "Requests answered", label, registry=self.registry)
+        self.seconds = Histogram(
+            "smidgen_request_seconds", "Time to answer", ("method", "route"), buckets=SECONDS, registry=self.registry
+        )
+        self.sent = Counter("smidgen_sent_bytes", "Bytes of bodies sent", ("route",), registry=self.registry)
+        self.running = Gauge("smidgen_requests_running", "Requests being answered", registry=self.registry)
+        self.blobs = Counter("smidgen_blobs_stored", "Blobs stored since start", registry=self.registry)
+        self.blob_bytes = Counter("smidgen_blobs_stored_bytes", "Bytes of those blobs", registry=self.registry)
+
+    def render(self) -> bytes:
+        return generate_latest(self.registry)

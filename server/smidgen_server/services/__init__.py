@@ -1,0 +1,1 @@
+"""What the server does, without HTTP. `container.open_services` builds everything that a request or command needs."""

@@ -1,0 +1,135 @@
+"""Settings of the server: one TOML file, SMIDGEN_ environment variables above it, arguments above both.
+
+Order, strongest first: arguments of the command; `SMIDGEN_<NAME>` and `SMIDGEN_<SECTION>__<NAME>`; one file per setting
+in the secrets directory (SMIDGEN_SECRETS_DIR, or systemd's CREDENTIALS_DIRECTORY; file `auth__secret` is auth.secret);
+the TOML file (SMIDGEN_CONFIG, or smidgen.toml in the data directory). Nothing else of the server reads the
+environment. An unknown name is refused everywhere: a misspelt limit must not silently be no limit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+Action = Literal["pull", "push", "delete", "admin"]
+Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Grant(Section):
+    """A right: `actions` on repositories matching `repos`, patterns of "kind/name" such as "oci/team/*"."""
+
+    repos: tuple[str, ...] = ("*",)
+    actions: tuple[Action, ...] = ("pull",)
+
+
+class TokenSettings(Grant):
+    """A static token, known here by its hash only. `smidgen keys token` makes one."""
+
+    name: str
+    sha256: Sha256Hex = Field(description="sha256 of the token, in hex")
+
+
+class UserSettings(Grant):
+    """Rights of one user of the htpasswd file, in place of pull, push and delete everywhere."""
+
+    name: str
+
+
+class AuthSettings(Section):
+    anonymous_push: bool = Field(default=False, description="let anyone push and delete; for closed test networks only")
+    default_public: bool = Field(default=True, description="new repositories may be read by anyone")
+    htpasswd: Path | None = Field(default=None, description="file of user:hash lines, argon2 or bcrypt")
+    users: tuple[UserSettings, ...] = Field(default=(), description="rights of single users of the htpasswd file")
+    tokens: tuple[TokenSettings, ...] = ()
+    secret: str | None = Field(
+        default=None, min_length=32, description="signs registry tokens; made in the data directory"
+    )
+    token_seconds: int = Field(default=300, ge=60, le=86400, description="how long a registry token is valid")
+    service: str = Field(default="smidgen", description="service name in the registry's token challenge")
+
+
+class LimitSettings(Section):
+    """Sizes in bytes, times in seconds."""
+
+    manifest_bytes: int = Field(default=4 * MIB, ge=4 * MIB, le=64 * MIB)
+    blob_bytes: int = Field(default=64 * GIB, ge=MIB, description="largest blob that may be pushed")
+    metadata_bytes: int = Field(default=128 * MIB, ge=MIB, description="largest ostree metadata object")
+    upload_seconds: int = Field(default=24 * 3600, ge=60, description="an upload untouched for so long is dropped")
+    page: int = Field(default=1000, ge=1, le=10000, description="most entries of one page of a listing")
+    threads: int = Field(default=32, ge=4, le=256, description="requests worked on at once")
+
+
+class BlobSettings(Section):
+    url: str | None = Field(default=None, description="s3://BUCKET/PREFIX, gs://…, az://…; default: blobs/ in data")
+    options: dict[str, str] = Field(
+        default_factory=dict, description="passed to the object store: endpoint, region, access_key_id, …"
+    )
+    redirect: bool = Field(default=False, description="send readers to presigned URLs of the bucket")
+    redirect_seconds: int = Field(default=900, ge=60, le=7 * 86400)
+    accel_prefix: str | None = Field(
+        default=None,
+        pattern=r"^/[A-Za-z0-9_/-]*/$",
+        description="nginx location whose alias is blobs/ (X-Accel-Redirect)",
+    )
+
+
+class TlsSettings(Section):
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+class Settings(Section):
+    """Everything that can be set. Build with `smidgen_server.settings_load.load`, or directly in tests."""
+
+    data: Path = Field(description="directory of everything the server keeps")
+    listen: str = Field(
+        default="127.0.0.1:8650", pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]*):\d{1,5}$", description="HOST:PORT"
+    )
+    uds: Path | None = Field(default=None, description="listen on this Unix socket instead")
+    public_url: str | None = Field(default=None, pattern=r"^https?://[^/]+$", description="as clients see the server")
+    trusted_proxies: str = Field(default="", description="addresses whose X-Forwarded- headers are believed, or *")
+    shutdown_seconds: int = Field(
+        default=30, ge=1, le=3600, description="how long running requests may finish at the end"
+    )
+    database: str | None = Field(
+        default=None, description="sqlite:///FILE or postgresql://…; default: in the data directory"
+    )
+    pool_size: int = Field(default=10, ge=1, le=200, description="database connections kept open")
+    default_ostree_repo: str | None = Field(default=None, description="the repository also served at /repo")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    metrics: bool = Field(default=True, description="serve /metrics")
+    auth: AuthSettings = AuthSettings()
+    limits: LimitSettings = LimitSettings()
+    blobs: BlobSettings = BlobSettings()
+    tls: TlsSettings = TlsSettings()
+
+    @field_validator("data")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.data / 'index.sqlite'}"
+
+    @property
+    def blob_dir(self) -> Path:
+        return self.data / "blobs"
+
+    @property
+    def upload_dir(self) -> Path:
+        return self.data / "uploads"
+
+    @property
+    def key_dir(self) -> Path:
+        return self.data / "keys"
