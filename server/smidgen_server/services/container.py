@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from smidgen_server.blobs.base import BlobStore
 from smidgen_server.blobs.choose import open_store
@@ -12,7 +12,9 @@ from smidgen_server.blobs.uploads import Uploads
 from smidgen_server.index.base import Index
 from smidgen_server.metrics import Metrics
 from smidgen_server.services.auth import Auth
+from smidgen_server.services.events import Events
 from smidgen_server.services.keys import SigningKeys
+from smidgen_server.services.task_kinds import HANDLERS
 from smidgen_server.services.tasks import Tasks
 from smidgen_server.settings import Settings
 
@@ -29,6 +31,7 @@ class Services:
     keys: SigningKeys
     metrics: Metrics
     tasks: Tasks
+    events: Events = field(default_factory=Events)
 
 
 @contextmanager
@@ -47,7 +50,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
             auth=Auth(settings, index),
             keys=SigningKeys(settings.key_dir),
             metrics=Metrics(),
-            tasks=Tasks(index),
+            tasks=Tasks(index, HANDLERS),
         )
         yield services
     finally:
