@@ -22,7 +22,7 @@ def create_app(services: Services) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = services.settings.limits.threads
-        await run_in_threadpool(services.tasks.start)
+        await run_in_threadpool(services.tasks.start, services)
         try:
             yield
         finally:

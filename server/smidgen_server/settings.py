@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
+LISTEN = r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]*):\d{1,5}$"
 
 Action = Literal["pull", "push", "delete", "admin"]
 Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -76,11 +77,21 @@ class BlobSettings(Section):
     )
     redirect: bool = Field(default=False, description="send readers to presigned URLs of the bucket")
     redirect_seconds: int = Field(default=900, ge=60, le=7 * 86400)
-    accel_prefix: str | None = Field(
-        default=None,
-        pattern=r"^/[A-Za-z0-9_/-]*/$",
-        description="nginx location whose alias is blobs/ (X-Accel-Redirect)",
-    )
+
+
+class SurfaceSettings(Section):
+    pack_level: int = Field(default=9, ge=1, le=19, description="zstd level of packs; higher is smaller and slower")
+    keep_revisions: int = Field(default=10, ge=0, description="newest revisions per repository that gc keeps")
+    grace_seconds: int = Field(default=24 * 3600, ge=0, description="gc spares what is younger")
+
+
+class OstreeSettings(Section):
+    """How summaries that the server writes are signed. Those of mirrored repositories keep their own signature."""
+
+    gpg_key: str | None = Field(default=None, description="id of the GPG key that signs summaries")
+    gpg_home: Path | None = Field(default=None, description="GnuPG's directory with that secret key")
+    sign_ed25519: bool = Field(default=True, description="sign summaries with the server's own ed25519 keys")
+    mirror_connections: int = Field(default=8, ge=1, le=64, description="objects fetched at once when mirroring")
 
 
 class TlsSettings(Section):
@@ -92,9 +103,7 @@ class Settings(Section):
     """Everything that can be set. Build with `smidgen_server.settings_load.load`, or directly in tests."""
 
     data: Path = Field(description="directory of everything the server keeps")
-    listen: str = Field(
-        default="127.0.0.1:8650", pattern=r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]*):\d{1,5}$", description="HOST:PORT"
-    )
+    listen: str = Field(default="127.0.0.1:8650", pattern=LISTEN, description="HOST:PORT")
     uds: Path | None = Field(default=None, description="listen on this Unix socket instead")
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/]+$", description="as clients see the server")
     trusted_proxies: str = Field(default="", description="addresses whose X-Forwarded- headers are believed, or *")
@@ -105,12 +114,17 @@ class Settings(Section):
         default=None, description="sqlite:///FILE or postgresql://…; default: in the data directory"
     )
     pool_size: int = Field(default=10, ge=1, le=200, description="database connections kept open")
+    accel_prefix: str | None = Field(
+        default=None, pattern=r"^/[A-Za-z0-9_/-]*/$", description="nginx location for blobs/ (X-Accel-Redirect)"
+    )
     default_ostree_repo: str | None = Field(default=None, description="the repository also served at /repo")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics: bool = Field(default=True, description="serve /metrics")
     auth: AuthSettings = AuthSettings()
     limits: LimitSettings = LimitSettings()
     blobs: BlobSettings = BlobSettings()
+    surface: SurfaceSettings = SurfaceSettings()
+    ostree: OstreeSettings = OstreeSettings()
     tls: TlsSettings = TlsSettings()
 
     @field_validator("data")

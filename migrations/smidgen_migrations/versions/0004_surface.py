@@ -56,7 +56,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["blob_id"], ["blob.id"], name=op.f("fk_pack_blob_id_blob")),
         sa.ForeignKeyConstraint(["repo_id"], ["repo.id"], name=op.f("fk_pack_repo_id_repo"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pack")),
-        sa.UniqueConstraint("blob_id", name=op.f("uq_pack_blob_id")),
+        sa.UniqueConstraint("blob_id", "repo_id", name=op.f("uq_pack_blob_id_repo_id")),
     )
     op.create_index("ix_pack_repo_id", "pack", ["repo_id"])
     op.create_table(
@@ -80,17 +80,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_revision")),
         sa.UniqueConstraint("repo_id", "digest", name=op.f("uq_revision_repo_id_digest")),
     )
-    op.create_table(
-        "surface_blob",
-        sa.Column("repo_id", BIG_ID, nullable=False),
-        sa.Column("blob_id", BIG_ID, nullable=False),
-        sa.ForeignKeyConstraint(["blob_id"], ["blob.id"], name=op.f("fk_surface_blob_blob_id_blob")),
-        sa.ForeignKeyConstraint(
-            ["repo_id"], ["repo.id"], name=op.f("fk_surface_blob_repo_id_repo"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("repo_id", "blob_id", name=op.f("pk_surface_blob")),
-    )
-    op.create_index("ix_surface_blob_blob_id", "surface_blob", ["blob_id"])
     op.create_table(
         "frame",
         sa.Column("id", BIG_ID, autoincrement=True, nullable=False),
@@ -132,6 +121,17 @@ def upgrade() -> None:
     )
     op.create_index("ix_ref_revision_id", "ref", ["revision_id"])
     op.create_table(
+        "revision_blob",
+        sa.Column("revision_id", BIG_ID, nullable=False),
+        sa.Column("blob_id", BIG_ID, nullable=False),
+        sa.ForeignKeyConstraint(["blob_id"], ["blob.id"], name=op.f("fk_revision_blob_blob_id_blob")),
+        sa.ForeignKeyConstraint(
+            ["revision_id"], ["revision.id"], name=op.f("fk_revision_blob_revision_id_revision"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("revision_id", "blob_id", name=op.f("pk_revision_blob")),
+    )
+    op.create_index("ix_revision_blob_blob_id", "revision_blob", ["blob_id"])
+    op.create_table(
         "frame_member",
         sa.Column("frame_id", BIG_ID, nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
@@ -163,10 +163,10 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("location")
     op.drop_table("frame_member")
+    op.drop_table("revision_blob")
     op.drop_table("ref")
     op.drop_table("layer_content")
     op.drop_table("frame")
-    op.drop_table("surface_blob")
     op.drop_table("revision")
     op.drop_table("pack")
     op.drop_table("layer")

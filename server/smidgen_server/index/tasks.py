@@ -55,21 +55,11 @@ _COLUMNS: Final = (
 )
 
 
-def _row(found: Row[Any]) -> TaskRow:
-    number, kind, lane, payload, state, done, total, unit, error, created, finished = found
-    return TaskRow(
-        number,
-        kind,
-        lane,
-        json.loads(payload),
-        state,
-        done,
-        total,
-        unit,
-        json.loads(error) if error else None,
-        created,
-        finished,
-    )
+def _row(found: Row[*tuple[Any, ...]]) -> TaskRow:
+    values = dict(zip((column.name for column in _COLUMNS), found, strict=True))
+    error = values.pop("error")
+    payload = json.loads(values.pop("payload"))
+    return TaskRow(**values, payload=payload, error=json.loads(error) if error else None)
 
 
 def add(session: Session, kind: str, lane: str, payload: dict[str, Any], *, now: int) -> int:

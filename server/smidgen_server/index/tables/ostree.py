@@ -14,7 +14,6 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     Index,
-    Integer,
     LargeBinary,
     SmallInteger,
     String,
@@ -23,7 +22,6 @@ from sqlalchemy import (
 )
 
 from smidgen_server.index.base import BigId, metadata
-
 
 ostree_object = Table(
     "ostree_object",

@@ -59,9 +59,10 @@ pack = Table(
     "pack",
     metadata,
     Column("id", BigId, primary_key=True, autoincrement=True),
-    Column("blob_id", ForeignKey("blob.id"), nullable=False, unique=True),
+    Column("blob_id", ForeignKey("blob.id"), nullable=False),
     Column("repo_id", ForeignKey("repo.id", ondelete="CASCADE"), nullable=False),
     Column("size", BigInteger, nullable=False),
+    UniqueConstraint("blob_id", "repo_id"),  # equal contents in equal order make equal packs
 )
 Index("ix_pack_repo_id", pack.c.repo_id)
 
@@ -98,13 +99,14 @@ location = Table(
 )
 Index("ix_location_frame_id", location.c.frame_id)
 
-surface_blob = Table(
-    "surface_blob",
+revision_blob = Table(
+    "revision_blob",
     metadata,
-    Column("repo_id", ForeignKey("repo.id", ondelete="CASCADE"), primary_key=True),
+    # What a client that updates to the revision may fetch: tree, map, packs, blobs of the image.
+    Column("revision_id", ForeignKey("revision.id", ondelete="CASCADE"), primary_key=True),
     Column("blob_id", ForeignKey("blob.id"), primary_key=True),
 )
-Index("ix_surface_blob_blob_id", surface_blob.c.blob_id)
+Index("ix_revision_blob_blob_id", revision_blob.c.blob_id)
 
 layer = Table(
     "layer",
