@@ -15,12 +15,16 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         label = ("method", "route", "status")
-        self.requests = Counter("smidgen_requests", "Requests answered", label, registry=self.registry)
+        self.requests = Counter("smidgen_http_requests", "Requests answered", label, registry=self.registry)
         self.seconds = Histogram(
-            "smidgen_request_seconds", "Time to answer", ("method", "route"), buckets=SECONDS, registry=self.registry
+            "smidgen_http_request_seconds",
+            "Time to answer",
+            ("method", "route"),
+            buckets=SECONDS,
+            registry=self.registry,
         )
-        self.sent = Counter("smidgen_sent_bytes", "Bytes of bodies sent", ("route",), registry=self.registry)
-        self.running = Gauge("smidgen_requests_running", "Requests being answered", registry=self.registry)
+        self.sent = Counter("smidgen_http_sent_bytes", "Bytes of bodies sent", ("route",), registry=self.registry)
+        self.running = Gauge("smidgen_http_requests_running", "Requests being answered", registry=self.registry)
         self.blobs = Counter("smidgen_blobs_stored", "Blobs stored since start", registry=self.registry)
         self.blob_bytes = Counter("smidgen_blobs_stored_bytes", "Bytes of those blobs", registry=self.registry)
 
