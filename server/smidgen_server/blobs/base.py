@@ -106,6 +106,9 @@ class BlobStore(BlobReader, Protocol):
         """All blobs, in no order; those written or deleted meanwhile may or may not be among them."""
         ...
 
+    def recover(self) -> None:
+        """Remove what a crash left of unfinished writing. Only at start, when nothing is being written."""
+
     def check(self) -> None:
         """Raise StorageFailed unless the store can be used."""
 

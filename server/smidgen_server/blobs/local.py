@@ -29,7 +29,6 @@ class LocalStore:
             self._staging.mkdir(parents=True, exist_ok=True)
 
     def recover(self) -> None:
-        """Remove staged files that a crash left. Call once at start of the one serving process."""
         with storage_errors():
             sweep(self._staging)
 
@@ -79,7 +78,8 @@ class LocalStore:
     def digests(self) -> Iterator[Digest]:
         for algorithm in sorted(LENGTHS):
             for path in self.root.glob(f"{algorithm}/??/*"):
-                yield Digest(algorithm, path.name)
+                if len(path.name) == LENGTHS[algorithm]:
+                    yield Digest(algorithm, path.name)
 
     def check(self) -> None:
         with storage_errors(), closing(Staging(self._staging, "sha256")) as staging:

@@ -26,6 +26,9 @@ from smidgen_server.settings import Settings
 
 PART: Final = 8 << 20  # bytes of one part of an upload
 PARTS_AT_ONCE: Final = 3  # so that an upload takes at most 24 MiB of memory
+# Options of the connection, not of the bucket: obstore wants them apart.
+FLAGS: Final = ("allow_http", "allow_invalid_certificates")
+TEXTS: Final = ("timeout", "connect_timeout", "read_timeout", "proxy_url", "root_certificate", "user_agent")
 SIGNING: Final = ("S3Store", "GCSStore", "AzureStore")
 
 
@@ -33,8 +36,11 @@ def open_object_store(settings: Settings) -> ObjectStore:
     """The bucket named in the settings. Raises SettingsError when the URL or an option is wrong."""
     url = settings.blobs.url
     assert url is not None
+    options = dict(settings.blobs.options)
+    connection: dict[str, Any] = {name: options.pop(name) for name in (*FLAGS, *TEXTS) if name in options}
+    connection.update({name: connection[name].lower() == "true" for name in FLAGS if name in connection})
     try:
-        store = from_url(url, config=dict(settings.blobs.options))  # type: ignore[call-overload]
+        store = from_url(url, config=options, client_options=connection)  # type: ignore[call-overload]
     except (BaseError, ValueError, TypeError) as error:
         raise SettingsError("blobs.url or blobs.options cannot be used", url=url, reason=_first_line(error)) from error
     return ObjectStore(store, settings.data / "tmp", settings.blobs.redirect_seconds)
@@ -50,7 +56,6 @@ class ObjectStore:
             staging.mkdir(parents=True, exist_ok=True)
 
     def recover(self) -> None:
-        """Remove staged files that a crash left. Call once at start of the one serving process."""
         with storage_errors():
             sweep(self._staging)
 
