@@ -1,7 +1,51 @@
-"""Routes of the surface area."""
+"""The update surface of our own client: signed ref documents (small, mutable), everything else immutable."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+
+from smidgen_deltas.digest import Digest
+from smidgen_deltas.native.refdoc import encode_keys
+from smidgen_server.api.blob_response import blob_response, parts_response
+from smidgen_server.api.deps import PrincipalDep, ServicesDep
+from smidgen_server.api.routes import read_route
+from smidgen_server.services import refs
+from smidgen_server.services.surface_read import check_blob, parse_ref_path
 
 router = APIRouter()
+REF_SECONDS: Final = 10  # how long a cache may hand out a ref document
+KEYS_SECONDS: Final = 300
+JSON: Final = "application/json"
+
+
+@read_route(router, "/u/refs/{kind}/{path:path}")
+def ref_document(request: Request, services: ServicesDep, principal: PrincipalDep, kind: str, path: str) -> Response:
+    name = parse_ref_path(kind, path)
+    services.auth.require(principal, name.kind, name.repo, "pull")
+    return _mutable(request, services, refs.document(services, name), REF_SECONDS)
+
+
+@read_route(router, "/u/keys.json")
+def public_keys(request: Request, services: ServicesDep) -> Response:
+    return _mutable(request, services, encode_keys(services.keys.public()), KEYS_SECONDS)
+
+
+@read_route(router, "/u/blobs/{name}")
+def surface_blob(request: Request, services: ServicesDep, principal: PrincipalDep, name: str) -> Response:
+    digest = Digest.parse(f"sha256:{name}")
+    check_blob(services, principal, digest)
+    return blob_response(request, services, digest)
+
+
+def _mutable(request: Request, services: ServicesDep, body: bytes, seconds: int) -> Response:
+    shared = "private" if "authorization" in request.headers else "public"
+    return parts_response(
+        request,
+        services,
+        [body],
+        etag=Digest.of(body).hex[:32],
+        media_type=JSON,
+        cache=f"{shared}, max-age={seconds}, must-revalidate",
+    )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import structlog
@@ -53,7 +54,7 @@ class Tasks:
     def __init__(self, index: Index, handlers: Mapping[str, Handler], *, workers: int = 2) -> None:
         """`handlers`: kind of task -> who does it."""
         self._index, self._handlers, self._workers = index, handlers, workers
-        self._services: Services | None = None
+        self._runners: dict[str, Callable[[Mapping[str, Any], Progress], None]] = {}
         self._wake = threading.Condition()
         self._stopping = False
         self._threads: list[threading.Thread] = []
@@ -80,7 +81,7 @@ class Tasks:
 
     def start(self, services: Services) -> None:
         """Take over what dead owners left and begin to work; handlers get `services`."""
-        self._services = services
+        self._runners = {kind: partial(handler, services) for kind, handler in self._handlers.items()}
         self._owner = owner_name()
         self._stopping = False
         self._adopt()
@@ -165,10 +166,10 @@ class Tasks:
         bound.info("task started")
         error: dict[str, Any] | None = None
         try:
-            handler = self._handlers.get(claimed.kind)
-            if handler is None or self._services is None:
+            runner = self._runners.get(claimed.kind)
+            if runner is None:
                 raise SmidgenError("this server does not know this kind of task", kind=claimed.kind)
-            handler(self._services, claimed.payload, _Reporter(self, claimed.id))
+            runner(claimed.payload, _Reporter(self, claimed.id))
         except TaskInterrupted:
             bound.info("task interrupted")
             return
