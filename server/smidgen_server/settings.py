@@ -94,6 +94,10 @@ class OstreeSettings(Section):
     mirror_connections: int = Field(default=8, ge=1, le=64, description="objects fetched at once when mirroring")
 
 
+class OciSettings(Section):
+    sparse: bool = Field(default=False, description="accept an index although some of its manifests are not here")
+
+
 class TlsSettings(Section):
     certificate: Path | None = None
     key: Path | None = None
@@ -125,6 +129,7 @@ class Settings(Section):
     blobs: BlobSettings = BlobSettings()
     surface: SurfaceSettings = SurfaceSettings()
     ostree: OstreeSettings = OstreeSettings()
+    oci: OciSettings = OciSettings()
     tls: TlsSettings = TlsSettings()
 
     @field_validator("data")

@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from smidgen_server.index.base import insert_ignore, select_in
+from smidgen_server.index.base import CHUNK, insert_ignore, select_in
 from smidgen_server.index.tables.core import blob, repo
 from smidgen_server.index.tables.oci import oci_blob, oci_manifest, oci_reference, oci_tag
 
-KIND = "oci"
+KIND: Final = "oci"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,10 @@ class StoredManifest:
 
 @dataclass(frozen=True, slots=True)
 class NewManifest:
-    """A manifest about to be shown; `references` are the digests of its config, layers and child manifests."""
+    """A manifest about to be shown.
+
+    `references` are the digests of its config, layers and child manifests; `needed` those that must be there already.
+    """
 
     digest: str
     size: int
@@ -46,6 +49,7 @@ class NewManifest:
     subject: str | None
     annotations: Mapping[str, str]
     references: tuple[str, ...]
+    needed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +82,10 @@ class Page:
 # Repositories
 
 
-def find_repo(session: Session, name: str) -> int | None:
-    return session.scalar(select(repo.c.id).where(repo.c.kind == KIND, repo.c.name == name))
-
-
-def ensure_repo(session: Session, name: str) -> int:
-    """Id of the repository, created private if new; whether it may be read without a token is the auth service's."""
-    found = find_repo(session, name)
-    if found is None:
-        insert_ignore(session, repo, [{"kind": KIND, "name": name, "public": False}])
-        found = find_repo(session, name)
-    if found is None:  # pragma: no cover - only a concurrent DROP could do this
-        raise RuntimeError(f"repository {name} vanished while it was created")
-    return found
-
-
-def list_repos(session: Session, last: str, limit: int) -> list[str]:
-    """Names after `last` ("" for the start), in byte order on SQLite and the database's own order elsewhere."""
-    query = select(repo.c.name).where(repo.c.kind == KIND, repo.c.name > last).order_by(repo.c.name).limit(limit)
-    return list(session.scalars(query))
+def list_repos(session: Session, last: str, limit: int) -> list[tuple[str, bool]]:
+    """Name and public or not, after `last` ("" for the start), in the database's order of names."""
+    query = select(repo.c.name, repo.c.public).where(repo.c.kind == KIND, repo.c.name > last)
+    return [(name, public) for name, public in session.execute(query.order_by(repo.c.name).limit(limit))]
 
 
 # Blobs
@@ -105,6 +94,11 @@ def list_repos(session: Session, last: str, limit: int) -> list[str]:
 def ensure_blob(session: Session, digest: str, size: int, now: int) -> int:
     insert_ignore(session, blob, [{"digest": digest, "size": size, "created": now}])
     return int(session.scalars(select(blob.c.id).where(blob.c.digest == digest)).one())
+
+
+def claim_blob(session: Session, digest: str, now: int) -> None:
+    """Count the blob, if it is known, as created just now: garbage collection spares it for its grace period."""
+    session.execute(update(blob).where(blob.c.digest == digest).values(created=now))
 
 
 def find_blob(session: Session, name: str, digest: str) -> LinkedBlob | None:
@@ -156,7 +150,7 @@ def _manifests(name: str) -> Select[Any]:
     )
 
 
-def _stored(row: Row[Any]) -> StoredManifest:
+def _stored(row: Row[*tuple[Any, ...]]) -> StoredManifest:
     number, digest, size, media_type, artifact_type, subject, annotations = row
     return StoredManifest(number, digest, size, media_type, artifact_type, subject, json.loads(annotations))
 
@@ -187,7 +181,7 @@ def put_manifest(session: Session, repo_id: int, blob_id: int, new: NewManifest,
     insert_ignore(session, oci_manifest, [{"repo_id": repo_id, "digest": new.digest, **values}])
     session.execute(update(oci_manifest).where(*key).values(**values))
     manifest_id = int(session.scalars(select(oci_manifest.c.id).where(*key)).one())
-    rows = [{"manifest_id": manifest_id, "digest": digest} for digest in dict.fromkeys(new.references)]
+    rows = [{"manifest_id": manifest_id, "digest": digest} for digest in sorted(set(new.references))]
     if rows:
         insert_ignore(session, oci_reference, rows)
     return manifest_id
@@ -198,12 +192,30 @@ def delete_manifest(session: Session, manifest_id: int) -> None:
     session.execute(delete(oci_manifest).where(oci_manifest.c.id == manifest_id))
 
 
+def touch_blobs(session: Session, repo_id: int, digests: Sequence[str], now: int) -> None:
+    """Mark those of the blobs that the repository shows as needed just now.
+
+    The garbage collector deletes links by the same mark: whichever comes second waits and then sees what the first
+    one did. Rows are locked in one order, so that two pushes of images with common layers cannot block each other.
+    """
+    shown = select(oci_blob.c.blob_id).join(blob, blob.c.id == oci_blob.c.blob_id).where(oci_blob.c.repo_id == repo_id)
+    ids = sorted(row[0] for row in select_in(session, shown, blob.c.digest, digests))
+    for start in range(0, len(ids), CHUNK):
+        chosen = (oci_blob.c.repo_id == repo_id, oci_blob.c.blob_id.in_(ids[start : start + CHUNK]))
+        session.execute(select(oci_blob.c.blob_id).where(*chosen).order_by(oci_blob.c.blob_id).with_for_update()).all()
+        session.execute(update(oci_blob).where(*chosen).values(touched=now))
+
+
 def shown_digests(session: Session, repo_id: int, digests: Sequence[str]) -> set[str]:
     """Those of `digests` that are blobs or manifests of the repository."""
     blobs = select(blob.c.digest).join(oci_blob, oci_blob.c.blob_id == blob.c.id).where(oci_blob.c.repo_id == repo_id)
     manifests = select(oci_manifest.c.digest).where(oci_manifest.c.repo_id == repo_id)
     found = {row[0] for row in select_in(session, blobs, blob.c.digest, digests)}
     return found | {row[0] for row in select_in(session, manifests, oci_manifest.c.digest, digests)}
+
+
+def tags_of(session: Session, manifest_id: int) -> list[str]:
+    return list(session.scalars(select(oci_tag.c.name).where(oci_tag.c.manifest_id == manifest_id)))
 
 
 def list_referrers(
@@ -236,7 +248,7 @@ def list_referrers(
 
 def set_tags(session: Session, repo_id: int, manifest_id: int, names: Iterable[str], now: int) -> None:
     """Point the tags at the manifest, wherever they pointed before."""
-    for name in names:
+    for name in sorted(set(names)):
         values = {"manifest_id": manifest_id, "updated": now}
         insert_ignore(session, oci_tag, [{"repo_id": repo_id, "name": name, **values}])
         session.execute(update(oci_tag).where(oci_tag.c.repo_id == repo_id, oci_tag.c.name == name).values(**values))
