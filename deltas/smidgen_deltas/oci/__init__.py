@@ -1,1 +1,1 @@
-"""OCI: descriptors, manifests, configs, layouts."""
+"""OCI: descriptors, manifests, configs, layers and layouts."""
