@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from smidgen_server.blobs.local import LocalStore
 from smidgen_server.blobs.objectstore import ObjectStore
 from smidgen_server.metrics import Metrics
 from smidgen_server.settings import BlobSettings, Settings
+from support.limits import file_size_limit
 
 
 def put(store: BlobStore, data: bytes, **finish: Any) -> Digest:
@@ -177,17 +175,6 @@ class BlobStoreContract:
         store.check()
 
 
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """No file can grow beyond `size`: the kernel answers EFBIG, as a full quota does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 class TestLocalStore(BlobStoreContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> BlobStore:
@@ -282,9 +269,12 @@ def test_local_layout_is_sharded_and_readable_by_a_web_server(tmp_path: Path) ->
 def test_what_a_crash_left_is_swept_at_start(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     digest = put(store, b"kept")
-    (tmp_path / "tmp" / "tmp-0123456789abcdef01234567").write_bytes(b"half")
+    crashed, running = tmp_path / "tmp" / "tmp-0", tmp_path / "tmp" / "tmp-1"
+    for path in (crashed, running):
+        path.write_bytes(b"half")
+    os.utime(crashed, (0, 0))
     store.recover()
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert list((tmp_path / "tmp").iterdir()) == [running]
     assert list(store.digests()) == [digest]
 
 

@@ -107,7 +107,7 @@ class BlobStore(BlobReader, Protocol):
         ...
 
     def recover(self) -> None:
-        """Remove what a crash left of unfinished writing. Only at start, when nothing is being written."""
+        """Remove what a crash left of unfinished writing long ago."""
 
     def check(self) -> None:
         """Raise StorageFailed unless the store can be used."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from smidgen_deltas.digest import LENGTHS, Digest
 from smidgen_deltas.errors import DigestMismatch, UsageError
 from smidgen_server.blobs.base import BLOCK, StorageFailed, StorageFull
 
+SWEEP_SECONDS: Final = 3600
 MODE: Final = 0o644  # a web server in front may read the files itself
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
@@ -104,9 +106,12 @@ class Staging:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what a crash left behind. Only at start, when nothing is being written."""
+    """Remove what a crash left behind; files written to of late may be another process's."""
+    oldest = time.time() - SWEEP_SECONDS
     for path in directory.glob("tmp-*"):
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
 
 
 def sync_directory(path: Path) -> None:
