@@ -7,6 +7,7 @@ threads that everyone else needs.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -31,7 +32,7 @@ async def drain(request: Request, write: Callable[[bytes], None], *, limit: int)
         ClientDisconnect: the sender went away; what came before was written.
     """
     check_declared(request, limit)
-    pending, total = bytearray(), 0
+    writer, pending, total = _Writer(write), bytearray(), 0
     try:
         async for chunk in request.stream():
             total += len(chunk)
@@ -40,12 +41,38 @@ async def drain(request: Request, write: Callable[[bytes], None], *, limit: int)
             pending += chunk
             if len(pending) >= BATCH:
                 full, pending = pending, bytearray()
-                await run_in_threadpool(write, bytes(full))
+                await writer.start(full)
     finally:
-        if pending:
-            with anyio.CancelScope(shield=True):
-                await run_in_threadpool(write, bytes(pending))
+        with anyio.CancelScope(shield=True):
+            await writer.finish(pending)
     return total
+
+
+class _Writer:
+    """Writes one batch off the event loop while the next one arrives. After a write that failed none follows."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+        self._running: asyncio.Task[None] | None = None
+        self._failed = False
+
+    async def start(self, batch: bytearray) -> None:
+        """Waits for the batch before; raises what its write raised."""
+        await self._wait()
+        self._running = asyncio.create_task(run_in_threadpool(self._write, bytes(batch)))
+
+    async def finish(self, last: bytearray) -> None:
+        await self._wait()
+        if last and not self._failed:
+            await self.start(last)
+            await self._wait()
+
+    async def _wait(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            self._failed = True
+            await running
+            self._failed = False
 
 
 def check_declared(request: Request, limit: int) -> None:
