@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from smidgen_server.blobs.base import BlobStore
 from smidgen_server.blobs.choose import open_store
+from smidgen_server.blobs.counted import CountedStore
 from smidgen_server.blobs.uploads import Uploads
 from smidgen_server.index.base import Index
 from smidgen_server.metrics import Metrics
@@ -41,7 +42,8 @@ def open_services(settings: Settings) -> Iterator[Services]:
     index = Index(settings.database_url, pool_size=settings.pool_size)
     try:
         index.upgrade()
-        blobs = open_store(settings)
+        metrics = Metrics()
+        blobs = CountedStore(open_store(settings), metrics)
         services = Services(
             settings=settings,
             index=index,
@@ -49,7 +51,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
             uploads=Uploads(settings.upload_dir, blobs, settings.limits.upload_seconds, settings.limits.blob_bytes),
             auth=Auth(settings, index),
             keys=SigningKeys(settings.key_dir),
-            metrics=Metrics(),
+            metrics=metrics,
             tasks=Tasks(index, HANDLERS),
         )
         yield services
