@@ -98,16 +98,17 @@ def inflate(reader: Reader, size: int) -> Iterator[bytes]:
     """
     decoder = zlib.decompressobj(-15)
     done = 0
-    pending = b""
+    pending, full = b"", False
     while not decoder.eof:
-        data = pending or reader.read(BLOCK)
-        if not data:
+        # a full block may mean that the decoder holds back output although it took all input
+        data = pending if pending or full else reader.read(BLOCK)
+        if not data and not full:
             raise FilezCorrupt("deflate stream is cut short", produced=done, expected=size)
         try:
             out = decoder.decompress(data, BLOCK)
         except zlib.error as error:
             raise FilezCorrupt("deflate stream is damaged", produced=done, reason=str(error)) from error
-        pending = decoder.unconsumed_tail
+        pending, full = decoder.unconsumed_tail, len(out) == BLOCK
         done += len(out)
         if done > size:
             raise FilezCorrupt("content is longer than declared", expected=size)
