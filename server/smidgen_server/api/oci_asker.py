@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request
 
 from smidgen_deltas.digest import Digest
-from smidgen_server.api.deps import PrincipalDep, ServicesDep
+from smidgen_server.api.deps import get_principal, get_services
 from smidgen_server.services.auth import Principal
 from smidgen_server.services.container import Services
 from smidgen_server.services.oci_names import check_name
@@ -36,10 +36,12 @@ class Asker:
 
 
 def asker(action: Action) -> Callable[..., Asker]:
-    """A dependency that raises NameInvalid, Unauthorized or Denied. Runs in the thread pool."""
+    """A dependency that raises NameInvalid, Unauthorized or Denied. One hop to the thread pool does it all."""
 
-    def admit(name: str, services: ServicesDep, principal: PrincipalDep) -> Asker:
+    def admit(request: Request, name: str) -> Asker:
         check_name(name)
+        services = get_services(request)
+        principal = get_principal(request)
         services.auth.require(principal, "oci", name, action)
         return Asker(services, principal, name)
 

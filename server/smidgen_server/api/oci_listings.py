@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
 from smidgen_deltas.digest import Digest
+from smidgen_deltas.oci.media import OCI_INDEX
 from smidgen_server.api.deps import PrincipalDep, ServicesDep
 from smidgen_server.api.oci_asker import Puller
 from smidgen_server.api.oci_paths import REPOSITORY
@@ -16,7 +17,6 @@ from smidgen_server.api.routes import read_route
 from smidgen_server.services import oci_listings
 from smidgen_server.services.oci_errors import PageInvalid
 
-INDEX_TYPE: Final = "application/vnd.oci.image.index.v1+json"
 router = APIRouter()
 Count = Annotated[str | None, Query(alias="n")]
 Last = Annotated[str, Query()]
@@ -46,10 +46,10 @@ def get_referrers(
     """An index, empty for what nobody refers to; never 404."""
     subject = Digest.parse(digest)
     page = oci_listings.referrers(asker.services, asker.name, subject, artifact_type or None, last)
-    body = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": list(page.manifests)}
+    body = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": list(page.manifests)}
     path = f"/v2/{asker.name}/referrers/{subject}"
     response = answer(body, path, page.last, artifactType=artifact_type or None)
-    response.headers["Content-Type"] = INDEX_TYPE
+    response.headers["Content-Type"] = OCI_INDEX
     if artifact_type:
         response.headers["OCI-Filters-Applied"] = "artifactType"
     return response

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from smidgen_deltas.oci.model import Descriptor, Index, Manifest, parse_manifest
-
 from smidgen_deltas.digest import Digest
+from smidgen_deltas.oci.model import Descriptor, Index, Manifest, parse_manifest
 from smidgen_server.index.oci import NewManifest
 from smidgen_server.services.oci_errors import ManifestRefused
 
@@ -27,7 +26,7 @@ def describe(body: bytes, digest: Digest, media_type: str | None, *, sparse: boo
         FormatError: it is not one of the known kinds of manifest, or malformed.
     """
     document = parse_manifest(body, None if media_type in _UNDECLARED else media_type)
-    children = tuple(document.manifests) if isinstance(document, Index) else ()
+    children = document.manifests if isinstance(document, Index) else ()
     blobs = (document.config, *document.layers) if isinstance(document, Manifest) else ()
     needed = [one for one in blobs if not _elsewhere(one)]
     return NewManifest(
@@ -36,7 +35,7 @@ def describe(body: bytes, digest: Digest, media_type: str | None, *, sparse: boo
         media_type=_checked(document.media_type),
         artifact_type=_artifact_type(document),
         subject=str(document.subject.digest) if document.subject else None,
-        annotations=document.annotations or {},
+        annotations=document.annotations,
         references=tuple(_digests((*blobs, *children))),
         needed=tuple(_digests((*needed, *(() if sparse else children)))),
     )

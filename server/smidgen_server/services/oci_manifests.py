@@ -17,6 +17,7 @@ from smidgen_server.index import oci
 from smidgen_server.index.repos import ensure_repo, find_repo
 from smidgen_server.services import oci_blobs
 from smidgen_server.services.container import Services
+from smidgen_server.services.oci_documents import describe
 from smidgen_server.services.oci_errors import ManifestBlobUnknown, ManifestUnknown, RepoUnknown, TooManyTags
 from smidgen_server.services.oci_write import now, writing
 
@@ -84,8 +85,6 @@ def put(services: Services, name: str, reference: Digest | str, tags: tuple[str,
     if isinstance(reference, Digest) and reference != digest:
         raise DigestMismatch("the manifest does not match its digest", expected=str(reference), found=str(digest))
     pointing = tags if isinstance(reference, Digest) else (reference, *tags)
-    from smidgen_server.services.oci_documents import describe
-
     new = describe(given.body, digest, given.media_type, sparse=services.settings.oci.sparse)
     _refuse_missing(services, name, new)
     _store(services, digest, given.body)

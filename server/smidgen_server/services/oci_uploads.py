@@ -22,6 +22,4 @@ def finish(services: Services, name: str, upload: str, digest: Digest) -> None:
     """
     oci_blobs.claim(services, digest)
     size = services.uploads.finish(upload, digest)
-    services.metrics.blobs.inc()
-    services.metrics.blob_bytes.inc(size)
     oci_blobs.show(services, name, digest, size)
