@@ -20,10 +20,10 @@ STATEMENT_TIMEOUT: Final = "5s"
 ADVISORY_LOCK: Final = 0x736D6964  # "smid"
 
 
-def upgrade(engine: Engine, revision: str = "head") -> None:
+def upgrade(engine: Engine, revision: str = "head", *, lock_timeout: str = LOCK_TIMEOUT) -> None:
     """Go up to `revision`. Nothing is changed when the schema is there already."""
     with _locked(engine) as connection, connection.begin():
-        _guard(connection)
+        _guard(connection, lock_timeout)
         if revision != "head" or current(connection) != head():
             command.upgrade(_config(connection), revision)
 
@@ -31,7 +31,7 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
 def downgrade(engine: Engine, revision: str) -> None:
     """Go down to `revision` ("base" drops everything)."""
     with _locked(engine) as connection, connection.begin():
-        _guard(connection)
+        _guard(connection, LOCK_TIMEOUT)
         command.downgrade(_config(connection), revision)
 
 
@@ -42,7 +42,16 @@ def current(connection: Connection) -> str | None:
 
 def head() -> str | None:
     """The newest revision this program knows."""
-    return ScriptDirectory(str(Path(__file__).parent)).get_current_head()
+    return _scripts().get_current_head()
+
+
+def revisions() -> list[str]:
+    """All revisions, oldest first."""
+    return [script.revision for script in _scripts().walk_revisions()][::-1]
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(Path(__file__).parent))
 
 
 def _locked(engine: Engine) -> Connection:
@@ -50,11 +59,11 @@ def _locked(engine: Engine) -> Connection:
     return engine.connect().execution_options(smidgen_write=True)
 
 
-def _guard(connection: Connection) -> None:
+def _guard(connection: Connection, lock_timeout: str) -> None:
     if connection.dialect.name != "postgresql":
         return
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{lock_timeout}'")
     connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any, Final
 
@@ -65,11 +65,14 @@ class Index:
         self.url = parsed
         self.dialect = parsed.get_backend_name()
         self._write_lock = threading.Lock()
-        self._writer: int | None = None
+        self._thread = threading.local()
         pool: dict[str, Any] = {"pool_size": pool_size, "max_overflow": pool_size, "pool_pre_ping": True}
         connect = {"timeout": BUSY_SECONDS} if self.dialect == "sqlite" else {"connect_timeout": 10}
         self.engine: Engine = create_engine(parsed, connect_args=connect, **pool)
-        if self.dialect == "sqlite":
+        self._readers = self.engine
+        if self.dialect == "postgresql":
+            self._readers = self.engine.execution_options(isolation_level="REPEATABLE READ")
+        else:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
 
@@ -86,7 +89,7 @@ class Index:
     def read(self) -> Iterator[Session]:
         """A reading transaction on one snapshot; rolled back at the end whatever was done in it."""
         refuse_event_loop()
-        with self._translated(), Session(self.engine, expire_on_commit=False) as session:
+        with self._translated(), Session(self._readers, expire_on_commit=False) as session:
             yield session
 
     def upgrade(self, revision: str = "head") -> None:
@@ -107,17 +110,14 @@ class Index:
     @contextmanager
     def _one_writer(self) -> Iterator[None]:
         """SQLite has one writer; queueing here is fair and cheap, its busy handler polls."""
-        if self.dialect != "sqlite":
-            yield
-            return
-        if self._writer == threading.get_ident():
+        if getattr(self._thread, "writing", False):
             raise RuntimeError("a writing session was opened inside another one on the same thread")
-        with self._write_lock:
-            self._writer = threading.get_ident()
+        with self._write_lock if self.dialect == "sqlite" else nullcontext():
+            self._thread.writing = True
             try:
                 yield
             finally:
-                self._writer = None
+                self._thread.writing = False
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
