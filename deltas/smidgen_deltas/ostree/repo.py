@@ -1,0 +1,236 @@
+"""Reading a local repository, whatever its mode.
+
+Everything that leaves here was checked against its name: metadata at once, file content by the reader that counts
+and hashes it to the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from smidgen_deltas.errors import DigestMismatch, FormatError, LimitExceeded, NotFound, StorageError
+from smidgen_deltas.ostree import gvariant
+from smidgen_deltas.ostree.config import Config, parse_config
+from smidgen_deltas.ostree.filez import BLOCK, inflate, read_filez_header
+from smidgen_deltas.ostree.objects import (
+    MAX_METADATA,
+    Commit,
+    FileHeader,
+    ObjectInvalid,
+    ObjectName,
+    ObjectType,
+    Xattrs,
+    check_metadata,
+    loose_path,
+    swap32,
+)
+from smidgen_deltas.ostree.refs import check_ref, is_checksum, parse_ref_file
+
+OSTREEMETA: Final = "user.ostreemeta"
+
+
+class ObjectMissing(NotFound):
+    """An object is not in the repository."""
+
+    code = "BLOB_UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class FileObject:
+    """An opened file object.
+
+    Args:
+        chunks: the content, in blocks; the last step raises DigestMismatch if it was not what the name promises.
+    """
+
+    header: FileHeader
+    size: int
+    chunks: Iterator[bytes]
+
+
+class Repository:
+    """A local repository, opened for reading."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.config = config
+
+    @classmethod
+    def open(cls, path: Path | str) -> Repository:
+        """Raises NotFound when there is no repository, FormatError or UnsupportedFeature for a bad config."""
+        path = Path(path)
+        try:
+            data = (path / "config").read_bytes()
+        except OSError as error:
+            raise NotFound("not an ostree repository", path=str(path)) from error
+        if not (path / "objects").is_dir():
+            raise NotFound("not an ostree repository", path=str(path))
+        return cls(path, parse_config(data))
+
+    @property
+    def mode(self) -> str:
+        """One of config.MODES."""
+        return self.config.mode
+
+    def refs(self) -> dict[str, bytes]:
+        """Local branches by name, and remote ones as `remote:branch`."""
+        found = {}
+        for base, separator in (("refs/heads", ""), ("refs/remotes", ":")):
+            root = self.path / base
+            for file in sorted(root.rglob("*")):
+                if file.is_file():
+                    name = str(file.relative_to(root))
+                    if separator:
+                        name = name.replace("/", separator, 1)
+                    found[name] = parse_ref_file(file.read_bytes(), name)
+        return found
+
+    def resolve(self, rev: str) -> bytes:
+        """A branch, `remote:branch`, full checksum, each with any number of `^` for the parent -> raw checksum."""
+        name = rev.rstrip("^")
+        commit = bytes.fromhex(name) if is_checksum(name) else self._ref(name)
+        for _ in range(len(rev) - len(name)):
+            parent = Commit.decode(self.metadata(ObjectName(ObjectType.COMMIT, commit))).parent
+            if parent is None:
+                raise NotFound("commit has no parent", commit=commit.hex())
+            commit = parent
+        return commit
+
+    def has(self, name: ObjectName) -> bool:
+        return os.path.lexists(self._path(name))
+
+    def metadata(self, name: ObjectName) -> bytes:
+        """A dirtree, dirmeta or commit, verified. Raises ObjectMissing, DigestMismatch, LimitExceeded."""
+        data = self._read(name)
+        check_metadata(name, data)
+        return data
+
+    def commitmeta(self, commit: bytes) -> bytes | None:
+        """Detached metadata of a commit, as stored (nothing to verify it by)."""
+        try:
+            return self._read(ObjectName(ObjectType.COMMITMETA, commit))
+        except ObjectMissing:
+            return None
+
+    def is_partial(self, commit: bytes) -> bool:
+        """Whether ostree marked the commit as incomplete."""
+        return (self.path / "state" / f"{commit.hex()}.commitpartial").exists()
+
+    @contextlib.contextmanager
+    def open_file(self, checksum: bytes) -> Iterator[FileObject]:
+        """A file object; see FileObject. Raises ObjectMissing, FormatError, StorageError."""
+        name = ObjectName(ObjectType.FILE, checksum)
+        with contextlib.ExitStack() as stack:
+            header, size, chunks = self._opened(name, stack)
+            yield FileObject(header, size, _verified(name, header, chunks))
+
+    @contextlib.contextmanager
+    def filez(self, checksum: bytes) -> Iterator[tuple[FileHeader, int, BinaryIO]]:
+        """For archive repositories: header, size of the content, and the file, standing where deflate begins.
+
+        The stream is *not* verified here.
+        """
+        with self._open(ObjectName(ObjectType.FILE, checksum)) as file:
+            header, size = read_filez_header(file)
+            yield header, size, file
+
+    def _opened(self, name: ObjectName, stack: contextlib.ExitStack) -> tuple[FileHeader, int, Iterator[bytes]]:
+        path = self._path(name)
+        if self.mode == "archive":
+            file = stack.enter_context(self._open(name))
+            header, size = read_filez_header(file)
+            return header, size, iter(()) if header.is_symlink else inflate(file, size)
+        try:
+            status = path.lstat()
+        except FileNotFoundError as error:
+            raise ObjectMissing("object is not in the repository", object=str(name)) from error
+        header = self._header(path, status)
+        if header.is_symlink:
+            return header, 0, iter(())
+        file = stack.enter_context(self._open(name))
+        return header, os.fstat(file.fileno()).st_size, _blocks(file)
+
+    def _header(self, path: Path, status: os.stat_result) -> FileHeader:
+        link = stat.S_ISLNK(status.st_mode)
+        if self.mode == "bare-user":
+            return self._user_header(path)
+        target = str(path.readlink()) if link else ""
+        if self.mode == "bare-user-only":
+            return FileHeader.checked(0, 0, status.st_mode, 0, target, ())
+        if self.mode == "bare-split-xattrs":
+            xattrs: Xattrs = gvariant.decode("a(ayay)", path.with_suffix(".file-xattrs-link").read_bytes())
+        else:
+            xattrs = _xattrs(path)
+        return FileHeader.checked(status.st_uid, status.st_gid, status.st_mode, 0, target, xattrs)
+
+    @staticmethod
+    def _user_header(path: Path) -> FileHeader:
+        try:
+            data = os.getxattr(path, OSTREEMETA, follow_symlinks=False)
+        except OSError as error:
+            raise FormatError("object of a bare-user repository without user.ostreemeta", path=str(path)) from error
+        uid, gid, mode, xattrs = gvariant.decode("(uuua(ayay))", data)
+        target = ""
+        if stat.S_ISLNK(swap32(mode)):
+            target = path.read_bytes().rstrip(b"\0").decode()
+        return FileHeader.checked(swap32(uid), swap32(gid), swap32(mode), 0, target, xattrs)
+
+    def _ref(self, name: str) -> bytes:
+        remote, colon, branch = name.rpartition(":")
+        relative = f"refs/remotes/{check_ref(remote)}/{check_ref(branch)}" if colon else f"refs/heads/{check_ref(name)}"
+        try:
+            return parse_ref_file((self.path / relative).read_bytes(), name)
+        except OSError as error:
+            raise NotFound("no such ref in the repository", ref=name, path=str(self.path)) from error
+
+    def _path(self, name: ObjectName) -> Path:
+        return self.path / loose_path(name, self.mode)
+
+    def _open(self, name: ObjectName) -> BinaryIO:
+        try:
+            return os.fdopen(os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", BLOCK)
+        except FileNotFoundError as error:
+            raise ObjectMissing("object is not in the repository", object=str(name)) from error
+        except OSError as error:
+            raise StorageError(
+                "object cannot be read", object=str(name), reason=os.strerror(error.errno or 0)
+            ) from error
+
+    def _read(self, name: ObjectName) -> bytes:
+        with self._open(name) as file:
+            data = file.read(MAX_METADATA + 1)
+        if len(data) > MAX_METADATA:
+            raise LimitExceeded("metadata object is too large", object=str(name), limit=MAX_METADATA)
+        return data
+
+
+def _verified(name: ObjectName, header: FileHeader, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    hasher = hashlib.sha256(header.prefix())
+    for chunk in chunks:
+        hasher.update(chunk)
+        yield chunk
+    if hasher.digest() != name.checksum:
+        raise DigestMismatch("file object does not match its name", expected=str(name), found=hasher.hexdigest())
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    while block := file.read(BLOCK):
+        yield block
+
+
+def _xattrs(path: Path) -> Xattrs:
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+        pairs = [(name.encode() + b"\0", os.getxattr(path, name, follow_symlinks=False)) for name in names]
+    except OSError as error:
+        if error.errno in (95, 1):  # a file system without them, or trusted.* without the right to see them
+            return ()
+        raise ObjectInvalid("xattrs cannot be read", path=str(path), reason=os.strerror(error.errno or 0)) from error
+    return tuple(sorted(pairs))
