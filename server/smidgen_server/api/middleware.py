@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from smidgen_server.api.errors import error_response
@@ -40,6 +41,8 @@ class RequestEdge:
         started = time.perf_counter()
         try:
             await self._app(scope, receive, answer.send)
+        except ClientDisconnect:
+            pass  # nobody is there to answer; recorded as 499
         except Exception as error:  # noqa: BLE001  (the request edge)
             log.error("request failed", path=scope["path"], exc_info=error)
             if answer.status:
