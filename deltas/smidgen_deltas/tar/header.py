@@ -99,7 +99,7 @@ def number(field: bytes, what: str, offset: int, *, low: int = 0) -> int:
     return value
 
 
-def checksum(block: bytes) -> int:
+def checksum(block: bytes | bytearray) -> int:
     """The unsigned sum of a header block, its checksum field counted as blanks."""
     return sum(block) - sum(block[CHECKSUM]) + _CHECKSUM_BLANKS
 

@@ -25,7 +25,7 @@ class Limits:
     segments: int = 1 << 16
     xattr: int = 1 << 16
     size: int = 1 << 50
-    trailer: int = 64 << 20
+    trailer: int = 16 << 20
 
 
 DEFAULT = Limits()
