@@ -28,14 +28,15 @@ def run(settings: Settings, listener: socket.socket) -> None:
         app = create_app(services)
         log.info("serving", address=str(listener.getsockname()), data=str(settings.data))
         try:
-            uvicorn.Server(_config(settings, app)).run(sockets=[listener])
+            uvicorn.Server(uvicorn_config(settings, app)).run(sockets=[listener])
         except SystemExit as end:  # uvicorn repeats the signal that ended it, or could not start
             if end.code:
                 raise
     log.info("stopped")
 
 
-def _config(settings: Settings, app: object) -> uvicorn.Config:
+def uvicorn_config(settings: Settings, app: object) -> uvicorn.Config:
+    """How uvicorn runs the application: no access log (ours is better), proxies believed only when named."""
     tls = settings.tls
     return uvicorn.Config(
         app,  # type: ignore[arg-type]

@@ -67,12 +67,14 @@ def load(arguments: Mapping[str, Any], file: Path | None = None) -> Settings:
     data = given.get("data") or os.environ.get(f"{PREFIX}DATA")
     layers = [_secrets(), _file(file, Path(data) if data else None)]
     try:
-        found = _Sourced(layers=layers, **given)  # type: ignore[call-arg]
+        merged = _Sourced(layers=layers, **given)  # type: ignore[call-arg]
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
     except UnparsedValue as error:
-        raise SettingsError(f"a list or table in the environment is not JSON: {error}") from None
-    return Settings.model_validate(found.model_dump())
+        found = re.search(r'field "(\w+)"', str(error))
+        variable = f"{PREFIX}{found[1].upper()}" if found else f"a {PREFIX} variable"
+        raise SettingsError(f"{variable}… in the environment: a list or table must be JSON") from None
+    return Settings.model_validate(merged.model_dump())
 
 
 def activated_sockets() -> int | None:

@@ -15,8 +15,10 @@ from typing import Any
 
 import httpx2
 import uvicorn
+from fastapi import FastAPI
 
 from smidgen_server.app import create_app
+from smidgen_server.serve import uvicorn_config
 from smidgen_server.services.container import Services, open_services
 from smidgen_server.settings import Settings
 
@@ -52,25 +54,23 @@ class RunningServer:
 
 
 @contextmanager
-def run_server(data: Path, **settings: Any) -> Iterator[RunningServer]:
-    """Serve `data` until the end of the block; `settings` as in Settings."""
-    with open_services(Settings(data=data, **settings)) as services:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            config = uvicorn.Config(
-                create_app(services), log_config=None, access_log=False, timeout_graceful_shutdown=5
-            )
-            server = uvicorn.Server(config)
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-            thread.start()
-            try:
-                url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-                httpx2.get(
-                    f"{url}/healthz", timeout=30
-                ).raise_for_status()  # the socket listens: this waits for the start
-                yield RunningServer(url, (data / "admin.token").read_text().strip(), services)
-            finally:
-                server.should_exit = True
-                thread.join(30)
+def run_server(data: Path, extend: Callable[[FastAPI], None] | None = None, **settings: Any) -> Iterator[RunningServer]:
+    """Serve `data` until the end of the block; `settings` as in Settings; `extend` may add routes before the start."""
+    wanted = Settings(data=data, **{"shutdown_seconds": 5, **settings})
+    with open_services(wanted) as services, socket.create_server(("127.0.0.1", 0)) as listener:
+        app = create_app(services)
+        if extend is not None:
+            extend(app)
+        server = uvicorn.Server(uvicorn_config(wanted, app))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            httpx2.get(f"{url}/healthz", timeout=30).raise_for_status()  # the socket listens, so this waits
+            yield RunningServer(url, (data / "admin.token").read_text().strip(), services)
+        finally:
+            server.should_exit = True
+            thread.join(30)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,10 +105,7 @@ class Auth:
         if self.allowed(principal, kind, repo, action):
             return
         if principal.via in ("anonymous", "bearer"):
-            error = "insufficient_scope" if principal.via == "bearer" else None
-            raise Unauthorized(
-                "log in to do this", kind=kind, repo=repo, action=action, **({"error": error} if error else {})
-            )
+            raise LoginNeeded("log in to do this", kind=kind, repo=repo, action=action, via=principal.via)
         raise Denied("not allowed", kind=kind, repo=repo, action=action, who=principal.name)
 
     def allowed(self, principal: Principal, kind: Kind, repo: str, action: Action) -> bool:

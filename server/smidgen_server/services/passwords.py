@@ -20,6 +20,7 @@ from smidgen_deltas.errors import SettingsError
 
 MAX_FILE: Final = 1 << 20
 REMEMBERED: Final = 256  # successful checks kept, so that a pull of many layers hashes once
+_HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 << 10, parallelism=1)  # 19 MiB: OWASP's small profile
 _BCRYPT: Final = ("$2a$", "$2b$", "$2y$")
 
 
@@ -79,7 +80,7 @@ class Passwords:
 
 def hash_password(password: str) -> str:
     """A hash for a new line of the file."""
-    return PasswordHasher().hash(password)
+    return _HASHER.hash(password)
 
 
 def _parse(text: str, path: Path) -> dict[str, str]:
@@ -89,11 +90,7 @@ def _parse(text: str, path: Path) -> dict[str, str]:
             continue
         user, separator, stored = line.strip().partition(":")
         if not separator or not user or not stored.startswith(("$argon2", *_BCRYPT)):
-            raise SettingsError(
-                "auth.htpasswd has a line that is not user:hash with an argon2 or bcrypt hash",
-                path=str(path),
-                line=number,
-            )
+            raise SettingsError("auth.htpasswd: not user:hash by argon2 or bcrypt", path=str(path), line=number)
         if stored.startswith(_BCRYPT):
             _need_bcrypt(path, number)
         hashes[user] = stored
