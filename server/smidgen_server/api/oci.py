@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
@@ -15,17 +15,19 @@ from smidgen_server.api import oci_blobs, oci_listings, oci_manifests, oci_uploa
 from smidgen_server.api.oci_paths import name_in
 from smidgen_server.services.oci_names import check_name
 
-router = APIRouter()
-for part in (oci_uploads, oci_blobs, oci_manifests, oci_listings):
-    router.include_router(part.router)
+PARTS: Final = (oci_uploads, oci_blobs, oci_manifests, oci_listings)
+METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+router = APIRouter()
+for part in PARTS:
+    router.include_router(part.router)
 
 
 @router.api_route("/v2/{rest:path}", methods=METHODS, include_in_schema=False)
 def unrouted(request: Request) -> None:
     """405 for the wrong method, 400 for an illegal name, 404 for anything else."""
-    allowed = sorted({method for route in router.routes if route is not _self() for method in _methods(route, request)})
+    routes = (route for part in PARTS for route in part.router.routes)
+    allowed = sorted({method for route in routes for method in _methods(route, request)})
     if allowed:
         raise HTTPException(405, headers={"Allow": ", ".join(allowed)})
     if (name := name_in(request.url.path)) is not None:
@@ -36,9 +38,5 @@ def unrouted(request: Request) -> None:
 def _methods(route: BaseRoute, request: Request) -> set[str]:
     """What a route accepts, if only the method is wrong."""
     match, _ = route.matches(request.scope)
-    methods: Any = getattr(route, "methods", None)
-    return set(methods or ()) if match is Match.PARTIAL else set()
-
-
-def _self() -> BaseRoute:
-    return router.routes[-1]
+    methods: set[str] | None = getattr(route, "methods", None)
+    return methods or set() if match is Match.PARTIAL else set()
