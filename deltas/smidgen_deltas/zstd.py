@@ -16,6 +16,13 @@ if sys.version_info >= (3, 14):  # pragma: no cover
 else:
     from backports import zstd
 
+Compressor = zstd.ZstdCompressor
+Decompressor = zstd.ZstdDecompressor
+Parameter = zstd.CompressionParameter
+ZstdError = zstd.ZstdError
+LIBZSTD: Final = zstd.zstd_version
+frame_size = zstd.get_frame_size  # compressed bytes of the first frame in a buffer
+
 MAX_WINDOW_LOG: Final = 27  # what every stock decoder accepts without being asked
 
 

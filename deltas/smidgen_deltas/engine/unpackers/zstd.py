@@ -1,0 +1,314 @@
+"""zstd files of one or several frames that libzstd can encode again to the same bytes.
+
+Recipe (version 1): setting count, settings (see ZstdSetting.put), frame count, then per frame: setting number (left
+out when there is only one setting), plain length.
+
+A setting is a compression level with what the frame header tells: checksum, content size, window. libzstd writes other
+bytes in its multi-threaded mode (any number of workers gives the same), so that is part of the setting. Frames of other
+encoders (Go's, for one) are not taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import ClassVar, Final
+
+from smidgen_deltas import zstd
+from smidgen_deltas.engine.unpackers import vectors
+from smidgen_deltas.engine.unpackers.base import (
+    MAX_OUTPUT,
+    MIB,
+    Allowance,
+    Cost,
+    CpuClass,
+    Data,
+    RecipeInvalid,
+    SelfTestFailed,
+    Split,
+    blocks,
+    only_stream,
+    same,
+)
+from smidgen_deltas.engine.unpackers.zstd_library import Encoder, Library, find
+from smidgen_deltas.wire import WireReader, put_varint
+
+MAGIC: Final = b"\x28\xb5\x2f\xfd"
+MAX_FRAMES: Final = 1 << 16
+MAX_WINDOW_LOG: Final = 27  # the largest that stock decoders take; level 22 needs it
+_NEGATIVE: Final = 7  # levels -7..22 are stored as 0..29
+_LEVELS: Final = (
+    3,
+    19,
+    22,
+    1,
+    9,
+    15,
+    6,
+    10,
+    12,
+    18,
+    2,
+    4,
+    5,
+    7,
+    8,
+    11,
+    13,
+    14,
+    16,
+    17,
+    20,
+    21,
+    -1,
+    -2,
+    -3,
+    -4,
+    -5,
+    -6,
+    -7,
+)
+_PROBE: Final = 1 << 18  # bytes encoded to see whether a setting is worth a full run
+_SECONDS: Final = {22: 1.0, 21: 0.8, 20: 0.7, 19: 0.5, 18: 0.4, 17: 0.35, 16: 0.3, 15: 0.15, 14: 0.12, 13: 0.12}
+
+
+@dataclass(frozen=True, slots=True)
+class ZstdSetting:
+    """How one frame was made. `window_log` 0 means what the level gives."""
+
+    level: int
+    threaded: bool
+    checksum: bool
+    sized: bool
+    window_log: int
+    long_distance: bool
+
+    def put(self, out: bytearray) -> None:
+        flags = self.threaded | self.checksum << 1 | self.sized << 2 | self.long_distance << 3
+        out += bytes((self.level + _NEGATIVE, flags, self.window_log))
+
+    @classmethod
+    def read(cls, reader: WireReader) -> ZstdSetting:
+        level, flags, window_log = reader.take(3)
+        if level > 22 + _NEGATIVE or flags > 15 or window_log and not 10 <= window_log <= MAX_WINDOW_LOG:
+            raise RecipeInvalid("zstd recipe is out of range")
+        return cls(level - _NEGATIVE, bool(flags & 1), bool(flags & 2), bool(flags & 4), window_log, bool(flags & 8))
+
+    def encoder(self, library: Library, size: int) -> Encoder:
+        """For a frame of `size` plain bytes. RecipeInvalid when libzstd refuses the parameters."""
+        options: dict[int, int] = {
+            zstd.Parameter.compression_level: self.level,
+            zstd.Parameter.nb_workers: int(self.threaded),
+            zstd.Parameter.checksum_flag: int(self.checksum),
+            zstd.Parameter.content_size_flag: int(self.sized),
+        }
+        if self.window_log:
+            options[zstd.Parameter.window_log] = self.window_log
+        if self.long_distance:
+            options[zstd.Parameter.enable_long_distance_matching] = 1
+        return library.encoder(options, size if self.sized else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a frame header tells (RFC 8878 3.1.1.1)."""
+
+    checksum: bool
+    size: int | None
+    window_log: int  # 0 for a single segment or a window that is no power of two
+
+
+def read_header(frame: memoryview) -> Header | None:
+    """None for skippable frames, dictionaries and anything reserved."""
+    if len(frame) < 9 or bytes(frame[:4]) != MAGIC:
+        return None
+    descriptor = frame[4]
+    single = bool(descriptor & 0x20)
+    if descriptor & 0x0B:  # reserved bit, or a dictionary id
+        return None
+    at = 5 if single else 6
+    size_bytes = (1 if single else 0, 2, 4, 8)[descriptor >> 6]
+    if len(frame) < at + size_bytes:
+        return None
+    size = int.from_bytes(frame[at : at + size_bytes], "little") + (256 if size_bytes == 2 else 0)
+    window = frame[5]
+    window_log = 0 if single or window & 7 else 10 + (window >> 3)
+    return Header(bool(descriptor & 4), size if size_bytes else None, window_log)
+
+
+class ZstdUnpacker:
+    """One or more zstd frames <-> their plain bytes, as one version of libzstd writes them."""
+
+    proves_itself: ClassVar[bool] = True
+    version: ClassVar[int] = 1
+
+    def __init__(self, name: str, libzstd: str) -> None:
+        self.name = name
+        self._libzstd = libzstd
+
+    def sniff(self, data: memoryview) -> bool:
+        return bytes(data[:4]) == MAGIC and find(self._libzstd) is not None
+
+    def unpack(self, data: memoryview, allowance: Allowance) -> Split | None:
+        library = self._library()
+        frames: list[tuple[ZstdSetting, int]] = []
+        plain = bytearray()
+        at = 0
+        try:
+            while at < len(data) and len(frames) < MAX_FRAMES:
+                end = at + zstd.frame_size(data[at:])
+                part = _decode(data[at:end], allowance.budget.output - len(plain))
+                found = _find(library, data[at:end], part, frames[-1][0] if frames else None, allowance)
+                if not found:
+                    return None
+                frames.append((found, len(part)))
+                plain += part
+                at = end
+        except (zstd.ZstdError, MemoryError):
+            return None
+        return Split(_encode_recipe(frames), (bytes(plain),)) if at == len(data) else None
+
+    def repack(self, recipe: bytes, streams: Sequence[Data]) -> Iterator[bytes]:
+        frames, view = decode_recipe(recipe), memoryview(only_stream(streams))
+        if sum(size for _, size in frames) != len(view):
+            raise RecipeInvalid("zstd recipe does not fit its stream", found=len(view))
+        at, library = 0, self._library()
+        for setting, size in frames:
+            yield from encode_frame(library, setting, view[at : at + size], None)
+            at += size
+
+    def cost(self, recipe: bytes) -> Cost:
+        frames = decode_recipe(recipe)
+        level = max(setting.level for setting, _ in frames)
+        cpu = CpuClass.LIGHT if level < 13 else CpuClass.HEAVY if level < 22 else CpuClass.EXTREME
+        return Cost(cpu, _SECONDS.get(level, 0.05), 64 * MIB << max(0, (level - 15) // 2))
+
+    def self_test(self) -> str:
+        library = self._library()
+        plain = memoryview(vectors.plain(300_000))
+        expected = vectors.ZSTD_DIGESTS[self._libzstd]
+        for (level, threaded), digest in expected.items():
+            setting = ZstdSetting(level, threaded, checksum=True, sized=False, window_log=0, long_distance=False)
+            if vectors.digest(encode_frame(library, setting, plain, None)) != digest:
+                raise SelfTestFailed("libzstd encodes to other bytes", level=level, libzstd=library.version)
+        return f"libzstd {library.version}, {len(expected)} settings"
+
+    def _library(self) -> Library:
+        library = find(self._libzstd)
+        if not library:
+            raise SelfTestFailed("this version of libzstd is not here", libzstd=self._libzstd)
+        return library
+
+
+def _decode(frame: memoryview, limit: int) -> bytes:
+    decoder = zstd.Decompressor()
+    out = decoder.decompress(frame, limit + 1)
+    if len(out) > limit or not decoder.eof:
+        raise RecipeInvalid("zstd content is larger than allowed", limit=limit)
+    return out
+
+
+def encode_frame(
+    library: Library, setting: ZstdSetting, plain: memoryview, allowance: Allowance | None
+) -> Iterator[bytes]:
+    """One frame, fed in blocks as the zstd program does."""
+    encoder = setting.encoder(library, len(plain))
+    for block in blocks(plain):
+        if allowance:
+            allowance.check()
+        if out := encoder.feed(block):
+            yield out
+    yield encoder.finish()
+
+
+def _encode_recipe(frames: list[tuple[ZstdSetting, int]]) -> bytes:
+    settings = list(dict.fromkeys(setting for setting, _ in frames))
+    out = bytearray()
+    put_varint(out, len(settings))
+    for setting in settings:
+        setting.put(out)
+    put_varint(out, len(frames))
+    for setting, size in frames:
+        if len(settings) > 1:
+            put_varint(out, settings.index(setting))
+        put_varint(out, size)
+    return bytes(out)
+
+
+def decode_recipe(recipe: bytes) -> list[tuple[ZstdSetting, int]]:
+    """Frames as (setting, plain length); a FormatError unless everything is in range."""
+    reader = WireReader(recipe, "zstd recipe")
+    settings = [ZstdSetting.read(reader) for _ in range(reader.number(len(recipe), "setting count"))]
+    frames = []
+    for _ in range(reader.number(min(MAX_FRAMES, len(recipe)), "frame count")):
+        number = reader.number(len(settings) - 1, "setting") if len(settings) > 1 else 0
+        frames.append((number, reader.number(MAX_OUTPUT, "plain length")))
+    reader.done()
+    if not frames or not settings:
+        raise RecipeInvalid("zstd recipe without frames")
+    return [(settings[number], size) for number, size in frames]
+
+
+def _find(
+    library: Library, frame: memoryview, plain: bytes, usual: ZstdSetting | None, allowance: Allowance
+) -> ZstdSetting | None:
+    """The setting that gives `frame`, trying first the one that the frame before had."""
+    header = read_header(frame)
+    if not header or header.size not in (None, len(plain)):
+        return None
+    view = memoryview(plain)
+    fits = usual is not None and usual.sized == (header.size is not None)
+    if usual and fits and same(encode_frame(library, usual, view, allowance), frame):
+        return usual
+    for setting in _candidates(library, header):
+        allowance.check()
+        if not _promising(library, setting, view, frame):
+            continue
+        for threaded in (True, False):
+            found = replace(setting, threaded=threaded)
+            if same(encode_frame(library, found, view, allowance), frame):
+                return found
+    return None
+
+
+def _candidates(library: Library, header: Header) -> Iterator[ZstdSetting]:
+    """Levels whose window is the one in the header, the usual ones first; single-threaded."""
+    base = ZstdSetting(
+        3, threaded=False, checksum=header.checksum, sized=header.size is not None, window_log=0, long_distance=False
+    )
+    for level in _LEVELS:
+        if base.sized or header.window_log == _level_window(library.version, level):
+            yield replace(base, level=level)
+    if header.window_log == MAX_WINDOW_LOG or base.sized:  # --long
+        for level in _LEVELS:
+            yield replace(base, level=level, window_log=MAX_WINDOW_LOG, long_distance=True)
+
+
+@cache
+def _level_window(libzstd: str, level: int) -> int:
+    """log2 of the window that a level has when the content's size is not known."""
+    library = find(libzstd)
+    if not library:
+        return 0
+    encoder = library.encoder({zstd.Parameter.compression_level: level}, None)
+    header = read_header(memoryview(encoder.feed(memoryview(bytes(9))) + encoder.finish()))
+    return header.window_log if header else 0
+
+
+def _promising(library: Library, setting: ZstdSetting, plain: memoryview, frame: memoryview) -> bool:
+    """Does a prefix of the content give the frame's first block?"""
+    if len(plain) <= _PROBE:
+        return True
+    encoder = setting.encoder(library, len(plain))
+    out = encoder.feed(plain[:_PROBE]) + encoder.flush()
+    end = _first_block_end(frame)
+    return len(out) >= end and out[:end] == frame[:end]
+
+
+def _first_block_end(frame: memoryview) -> int:
+    """Offset behind the first block's data (RFC 8878 3.1.1.2)."""
+    single = bool(frame[4] & 0x20)
+    at = (5 if single else 6) + (1 if single else 0, 2, 4, 8)[frame[4] >> 6]
+    block = int.from_bytes(frame[at : at + 3], "little")
+    return at + 3 + (1 if block >> 1 & 3 == 1 else block >> 3)
