@@ -249,6 +249,11 @@ class Casync:
         return int(delta.read_text())
 
 
+def commit_tar(repo: Path, ref: str, tar: Path) -> None:
+    """Commit a tree with stock ostree; by way of a folder, since it refuses tars with device nodes."""
+    run(["ostree", "commit", f"--repo={repo}", f"--branch={ref}", f"--tree=dir={unpacked(tar)}"])
+
+
 def unpacked(tar: Path) -> Path:
     """The tree of a tar, unpacked beside it once."""
     tree = tar.with_name(tar.name + ".tree")

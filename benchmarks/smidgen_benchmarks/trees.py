@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import stat
 import sys
 import tarfile
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from smidgen_benchmarks.measure import sha256
+from smidgen_deltas.ostree.gvariant import Variant
+from smidgen_deltas.ostree.objects import Commit, DirMeta, DirTree, FileHeader, ObjectName, ObjectType, checksum_file
+from smidgen_deltas.ostree.repo_writer import RepositoryWriter, Transaction
 
 CREATED: Final = "2026-01-01T00:00:00Z"
 
@@ -20,6 +26,59 @@ def folder_to_tar(folder: Path, tar: Path) -> None:
     with tarfile.open(tar, "w", format=tarfile.PAX_FORMAT) as archive:
         for path in sorted(folder.rglob("*")):
             archive.add(path, str(path.relative_to(folder)), recursive=False, filter=_plain)
+
+
+def commit_folder(folder: Path, repo: Path, ref: str, subject: str) -> bytes:
+    """Commit a folder to a bare-user repository, everything owned by root; returns the commit's raw checksum."""
+    writer = RepositoryWriter.open_or_create(repo, "bare-user")
+    with writer.transaction() as transaction:
+        root = _commit_directory(folder, transaction)
+        commit = Commit(
+            metadata={"ostree.ref-binding": Variant("as", (ref,))},
+            parent=None,
+            related=(),
+            subject=subject,
+            body="",
+            timestamp=int(datetime.fromisoformat(CREATED).timestamp()),
+            root_tree=root[0],
+            root_meta=root[1],
+        )
+        name = _put(ObjectType.COMMIT, commit.encode(), transaction)
+        transaction.set_ref(ref, name)
+        transaction.commit()
+    return name
+
+
+def _commit_directory(folder: Path, transaction: Transaction) -> tuple[bytes, bytes]:
+    """Raw checksums of the dirtree and dirmeta of a folder."""
+    files, dirs = [], []
+    for entry in sorted(folder.iterdir(), key=lambda path: os.fsencode(path.name)):
+        if entry.is_dir() and not entry.is_symlink():
+            dirs.append((entry.name, *_commit_directory(entry, transaction)))
+        else:
+            files.append((entry.name, _commit_file(entry, transaction)))
+    meta = DirMeta(0, 0, stat.S_IFDIR | 0o755)
+    tree = _put(ObjectType.DIRTREE, DirTree(tuple(files), tuple(dirs)).encode(), transaction)
+    return tree, _put(ObjectType.DIRMETA, meta.encode(), transaction)
+
+
+def _commit_file(path: Path, transaction: Transaction) -> bytes:
+    if path.is_symlink():
+        header = FileHeader(0, 0, stat.S_IFLNK | 0o777, (), str(path.readlink()))
+        body = b""
+    else:
+        header = FileHeader(0, 0, stat.S_IFREG | path.stat().st_mode & 0o755)
+        body = path.read_bytes()
+    checksum = checksum_file(header, [body])
+    if not transaction.has(ObjectName(ObjectType.FILE, checksum)):
+        transaction.put_file(checksum, header, len(body), [body])
+    return checksum
+
+
+def _put(kind: ObjectType, data: bytes, transaction: Transaction) -> bytes:
+    checksum = hashlib.sha256(data).digest()
+    transaction.put_metadata(ObjectName(kind, checksum), data)
+    return checksum
 
 
 def docker_archive(layer: Path, archive: Path) -> None:

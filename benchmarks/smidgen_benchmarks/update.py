@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from smidgen_benchmarks.corpora import Pair
 from smidgen_benchmarks.measure import Usage, run
-from smidgen_benchmarks.peers import SMIDGEN
+from smidgen_benchmarks.peers import SMIDGEN, commit_tar
 from smidgen_benchmarks.service import Service, serving
 
 REF: Final = "bench/stable"
@@ -53,8 +53,7 @@ def measure(pair: Pair, folder: Path, announce: Callable[[str], None]) -> Result
     run(["ostree", "init", f"--repo={repo}", "--mode=archive"])
     images = folder / "images"
     for version, tar in (("old", pair.old), ("new", pair.new)):
-        source = [f"--branch={version}", f"--tree=tar={tar}", "--tar-autocreate-parents"]
-        run(["ostree", "commit", f"--repo={repo}", *source])
+        commit_tar(repo, version, tar)
         announce(f"making the image of {version} with skopeo")
         _image(tar, images, version)
     steps: list[Step] = []
