@@ -1,7 +1,125 @@
-"""Routes of the ostree area."""
+"""Repositories as stock ostree clients read them: /ostree/<repo>/..., and /repo/... for the default repository.
+
+GET and HEAD only, never content-encoded; "not there" is 404. These routes are plain ASGI: a pull makes tens of
+thousands of small requests, and FastAPI's machinery would be most of the work. Publishing is in `ostree_write`.
+"""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import re
+import stat
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from smidgen_deltas.digest import Digest
+from smidgen_deltas.errors import BlobUnknown, NotFound
+from smidgen_deltas.ostree.objects import ObjectType
+from smidgen_server.api.blob_response import OCTETS, Part, Span, blob_response, parts_response
+from smidgen_server.api.conditional import http_date, not_modified_since
+from smidgen_server.index import ostree as rows
+from smidgen_server.index.ostree import Servable
+from smidgen_server.services.container import Services
+from smidgen_server.services.filez import EMPTY, filez_header
+from smidgen_server.services.ostree_files import small_file, stored_file
+from smidgen_server.services.ostree_read import RepoRow
+
+METHODS: Final = ("GET", "HEAD")
+REVALIDATE: Final = "no-cache"  # small and mutable: summary and signature must never be seen apart for long
+OBJECT: Final = re.compile(r"objects/([0-9a-f]{2})/([0-9a-f]{62})\.(filez|dirtree|dirmeta|commit|commitmeta)\Z")
+TYPES: Final = {
+    "filez": ObjectType.FILE,
+    "dirtree": ObjectType.DIRTREE,
+    "dirmeta": ObjectType.DIRMETA,
+    "commit": ObjectType.COMMIT,
+}
+
+
+class OstreeRepo:
+    """Answers everything below one repository; the name is a path parameter, or the default repository's."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        response = await run_in_threadpool(_answer, request)
+        await response(scope, receive, send)
+
+
+def _answer(request: Request) -> Response:
+    services: Services = request.app.state.services
+    name = request.path_params.get("repo") or services.settings.default_ostree_repo
+    if name is None:
+        raise NotFound("this server has no default repository")
+    repo = _authorized(request, services, name)
+    path = request.path_params["path"]
+    if match := OBJECT.match(path):
+        return _object(request, services, repo, bytes.fromhex(match[1] + match[2]), match[3])
+    return _other(request, services, repo, path)
+
+
+def _authorized(request: Request, services: Services, name: str) -> RepoRow:
+    repo = services.ostree.repo(name)
+    if repo is None or not repo.public:
+        principal = services.auth.authenticate(request.headers)
+        services.auth.require(principal, "ostree", name, "pull")
+    if repo is None:
+        raise NotFound("no such repository", repo=name[:200])
+    return repo
+
+
+def _object(request: Request, services: Services, repo: RepoRow, checksum: bytes, kind: str) -> Response:
+    if kind == "commitmeta":
+        with services.index.read() as session:
+            body = rows.detached(session, repo.id, checksum)
+        return _small(request, services, body, 0)
+    name = (TYPES[kind], checksum)
+    for _ in range(2):
+        found = services.ostree.object(repo.id, name)
+        if found is None:
+            break
+        try:
+            return parts_response(request, services, _parts(found), etag=f"{checksum.hex()}.{kind}")
+        except BlobUnknown:
+            services.ostree.forget(repo.id, name)
+    raise NotFound("no such object", checksum=checksum.hex(), type=kind)
+
+
+def _parts(found: Servable) -> list[Part]:
+    if found.body is not None:
+        return [found.body]
+    header = filez_header(found.header or b"", found.size)
+    if found.extent is not None:
+        return [header, Span(found.extent.blob, found.extent.start, found.extent.length)]
+    return [header] if _is_symlink(found) else [header, EMPTY]
+
+
+def _is_symlink(found: Servable) -> bool:
+    return stat.S_ISLNK(int.from_bytes((found.header or b"")[8:12], "big"))
+
+
+def _other(request: Request, services: Services, repo: RepoRow, path: str) -> Response:
+    if path.startswith(("deltas/", "delta-indexes/")):
+        digest = stored_file(services, repo.id, path)
+        if digest is None:
+            raise NotFound("no such file", path=path[:200])
+        cache = REVALIDATE if path.startswith("delta-indexes/") else None
+        return blob_response(request, services, digest, media_type=OCTETS, cache=cache)
+    found = small_file(services, repo.id, path)
+    return _small(request, services, found.body if found else None, found.modified if found else 0)
+
+
+def _small(request: Request, services: Services, body: bytes | None, modified: int) -> Response:
+    if body is None:
+        raise NotFound("no such file", path=request.url.path[:200])
+    headers = {"Last-Modified": http_date(modified)} if modified else {}
+    etag = Digest.of(body).hex[:32]
+    if modified and not_modified_since(request.headers, modified):
+        return Response(status_code=304, headers={"ETag": f'"{etag}"', "Cache-Control": REVALIDATE, **headers})
+    return parts_response(request, services, [body], etag=etag, headers=headers, cache=REVALIDATE)
+
 
 router = APIRouter()
+for _path in ("/ostree/{repo}/{path:path}", "/repo/{path:path}"):
+    router.routes.append(Route(_path, OstreeRepo(), methods=METHODS))

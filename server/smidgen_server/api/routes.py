@@ -6,11 +6,12 @@ walks all routes to see that HEAD is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, FastAPI
+from starlette.routing import BaseRoute, Route
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -22,10 +23,22 @@ def read_route(router: APIRouter, path: str, **options: Any) -> Callable[[Endpoi
     """Decorator for a route that answers GET and HEAD. The server drops the body of a HEAD answer."""
 
     def declare(endpoint: Endpoint) -> Endpoint:
-        router.add_api_route(path, endpoint, methods=["GET", "HEAD"], response_model=None, **options)
+        router.add_api_route(path, endpoint, methods=["GET"], response_model=None, **options)
+        hidden = {**options, "include_in_schema": False}  # one route for both would be listed twice under one id
+        router.add_api_route(path, endpoint, methods=["HEAD"], response_model=None, **hidden)
         return endpoint
 
     return declare
+
+
+def all_routes(routes: Iterable[BaseRoute]) -> Iterator[Route]:
+    """Every route with a path and methods, those of included routers too."""
+    for route in routes:
+        if isinstance(route, Route):
+            yield route
+        inner = getattr(route, "original_router", None)
+        if inner is not None:
+            yield from all_routes(inner.routes)
 
 
 def include_all(app: FastAPI) -> None:

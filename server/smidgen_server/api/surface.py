@@ -15,8 +15,7 @@ from smidgen_server.services import refs
 from smidgen_server.services.surface_read import check_blob, parse_ref_path
 
 router = APIRouter()
-REF_SECONDS: Final = 10  # how long a cache may hand out a ref document
-KEYS_SECONDS: Final = 300
+REF_SECONDS: Final = 30  # how long a cache may hand out a mutable document
 JSON: Final = "application/json"
 
 
@@ -29,7 +28,7 @@ def ref_document(request: Request, services: ServicesDep, principal: PrincipalDe
 
 @read_route(router, "/u/keys.json")
 def public_keys(request: Request, services: ServicesDep) -> Response:
-    return _mutable(request, services, encode_keys(services.keys.public()), KEYS_SECONDS)
+    return _mutable(request, services, encode_keys(services.keys.public()), REF_SECONDS)
 
 
 @read_route(router, "/u/blobs/{name}")
