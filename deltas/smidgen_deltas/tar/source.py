@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 
 class Source(Protocol):
@@ -77,3 +78,34 @@ class ByteSource:
             self.offset += step
             left -= step
         return size - left
+
+
+class FileSource:
+    """A Source over a seekable file from its present position; passes over bodies without reading them."""
+
+    __slots__ = ("_file", "_left", "offset")
+
+    def __init__(self, file: BinaryIO) -> None:
+        start = file.tell()
+        self._left = file.seek(0, os.SEEK_END) - start
+        file.seek(start)
+        self._file = file
+        self.offset = 0
+
+    def take(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._moved(len(data))
+        return data
+
+    def some(self, limit: int) -> bytes:
+        return self.take(min(limit, 1 << 18))
+
+    def skip(self, size: int) -> int:
+        step = max(0, min(size, self._left))
+        self._file.seek(step, os.SEEK_CUR)
+        self._moved(step)
+        return step
+
+    def _moved(self, size: int) -> None:
+        self.offset += size
+        self._left -= size
