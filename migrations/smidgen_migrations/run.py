@@ -15,16 +15,25 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
+from smidgen_deltas.errors import SettingsError
+
 LOCK_TIMEOUT: Final = "4s"
 STATEMENT_TIMEOUT: Final = "5s"
 ADVISORY_LOCK: Final = 0x736D6964  # "smid"
 
 
 def upgrade(engine: Engine, revision: str = "head", *, lock_timeout: str = LOCK_TIMEOUT) -> None:
-    """Go up to `revision`. Nothing is changed when the schema is there already."""
+    """Go up to `revision`. Nothing is changed when the schema is there already.
+
+    Raises:
+        SettingsError: the database was made by a newer version.
+    """
     with _locked(engine) as connection, connection.begin():
         _guard(connection, lock_timeout)
-        if revision != "head" or current(connection) != head():
+        found = current(connection)
+        if found is not None and found not in revisions():
+            raise SettingsError("the database was made by a newer version of smidgen", schema=found, known=head())
+        if revision != "head" or found != head():
             command.upgrade(_config(connection), revision)
 
 

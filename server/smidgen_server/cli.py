@@ -68,11 +68,13 @@ def db() -> None:
 @one_line_errors
 def upgrade(data: Path | None, file: Path | None) -> None:
     """Bring the schema up to date (`serve` does so too)."""
+    from smidgen_server.blobs.staging import storage_errors
     from smidgen_server.index.base import Index
     from smidgen_server.settings_load import load
 
     settings = load({"data": data}, file)
-    settings.data.mkdir(parents=True, exist_ok=True)
+    with storage_errors():
+        settings.data.mkdir(parents=True, exist_ok=True)
     index = Index(settings.database_url)
     try:
         index.upgrade()

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from smidgen_server.blobs.base import BlobStore
 from smidgen_server.blobs.choose import open_store
 from smidgen_server.blobs.counted import CountedStore
+from smidgen_server.blobs.staging import storage_errors
 from smidgen_server.blobs.uploads import Uploads
 from smidgen_server.index.base import Index
 from smidgen_server.metrics import Metrics
 from smidgen_server.services.auth import Auth
 from smidgen_server.services.events import Events
 from smidgen_server.services.keys import SigningKeys
+from smidgen_server.services.ostree_read import OstreeReader
 from smidgen_server.services.task_kinds import HANDLERS
 from smidgen_server.services.tasks import Tasks
 from smidgen_server.settings import Settings
@@ -32,13 +34,15 @@ class Services:
     keys: SigningKeys
     metrics: Metrics
     tasks: Tasks
+    ostree: OstreeReader
     events: Events = field(default_factory=Events)
 
 
 @contextmanager
 def open_services(settings: Settings) -> Iterator[Services]:
     """Make the data directory where needed, bring the schema up to date, open everything; close it at the end."""
-    settings.data.mkdir(parents=True, exist_ok=True)
+    with storage_errors():
+        settings.data.mkdir(parents=True, exist_ok=True)
     index = Index(settings.database_url, pool_size=settings.pool_size)
     try:
         index.upgrade()
@@ -53,6 +57,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
             keys=SigningKeys(settings.key_dir),
             metrics=metrics,
             tasks=Tasks(index, HANDLERS),
+            ostree=OstreeReader(index),
         )
         yield services
     finally:
