@@ -7,17 +7,19 @@ A test that needs a program which is not installed is left out by name, with the
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.postgres import PostgresCluster, find_postgres, start_postgres
-from support.s3 import S3Server, start_s3
-from support.server import RunningServer, ServerFactory, run_server
+from support.programs import have
+
+if TYPE_CHECKING:  # the fixtures import what they start: tests of formats must not wait for a server's imports
+    from support.postgres import PostgresCluster
+    from support.s3 import S3Server
+    from support.server import RunningServer, ServerFactory
 
 os.environ.pop("SMIDGEN_CONFIG", None)
 
@@ -31,18 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"not installed: {', '.join(missing)} (python3 tests/tools.py)"))
 
 
-def have(tool: str) -> bool:
-    """Whether a program is there. "postgres" stands for PostgreSQL's server programs, "root" for being root."""
-    if tool == "postgres":
-        return find_postgres() is not None
-    if tool == "root":
-        return os.geteuid() == 0
-    return shutil.which(tool) is not None or shutil.which(tool, path="/usr/sbin:/sbin:/usr/local/sbin") is not None
-
-
 @pytest.fixture
 def server_factory(tmp_path: Path) -> Iterator[ServerFactory]:
     """Start a server with settings of one's own: `server_factory(auth={...})`; data in tmp_path/server<n>."""
+    from support.server import run_server
+
     with ExitStack() as stack:
         count = iter(range(100))
 
@@ -61,12 +56,16 @@ def server(server_factory: ServerFactory) -> RunningServer:
 @pytest.fixture(scope="module")
 def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """One server for all tests of a module, where they do not disturb each other."""
+    from support.server import run_server
+
     with run_server(tmp_path_factory.mktemp("server")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def postgres_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresCluster]:
+    from support.postgres import start_postgres
+
     with start_postgres() as cluster:
         yield cluster
 
@@ -90,6 +89,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
+    from support.s3 import start_s3
+
     with start_s3() as running:
         yield running
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psycopg
 
+from support.programs import find_postgres
+
 _numbers = count(1)
 
 
@@ -38,16 +40,6 @@ class PostgresCluster:
 
     def _admin(self) -> psycopg.Connection[tuple[object, ...]]:
         return psycopg.connect(f"host={self.directory} user=postgres dbname=postgres", autocommit=True)
-
-
-def find_postgres() -> Path | None:
-    """The directory of the server programs, newest version first."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
-    for directory in found:
-        if (directory / "initdb").exists():
-            return directory
-    program = shutil.which("initdb")
-    return Path(program).resolve().parent if program else None
 
 
 @contextmanager
