@@ -8,7 +8,7 @@ from smidgen_deltas.tar.errors import UnsafePath
 
 MAX_COMPONENT: Final = 255  # NAME_MAX of Linux
 MAX_PATH: Final = 4096
-MAX_DEPTH: Final = 1024
+MAX_DEPTH: Final = 256
 
 
 def split(path: bytes) -> tuple[bytes, ...]:
