@@ -119,7 +119,8 @@ def _delegate(request: Request, services: Services, digest: Digest, headers: dic
     settings = services.settings
     if settings.accel_prefix and "if-range" not in request.headers and settings.blobs.url is None:
         path = f"{settings.accel_prefix}{digest.algorithm}/{digest.hex[:2]}/{digest.hex}"
-        return Response(headers={**headers, "X-Accel-Redirect": path})
+        kept = {name: value for name, value in headers.items() if name != "Accept-Ranges"}  # nginx says so itself
+        return Response(headers={**kept, "X-Accel-Redirect": path})
     if settings.blobs.redirect and (url := services.blobs.presign(digest)):
         return Response(status_code=307, headers={"Location": url, "Cache-Control": "no-store"})
     return None
