@@ -1,0 +1,1 @@
+"""Carrying out a plan: ranges into frames, frames into contents."""

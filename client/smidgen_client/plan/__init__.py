@@ -1,0 +1,1 @@
+"""Deciding what to fetch and how; pure."""

@@ -1,0 +1,1 @@
+"""Sending revisions to a server."""

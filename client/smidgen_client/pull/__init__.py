@@ -1,0 +1,1 @@
+"""A pull from beginning to end."""

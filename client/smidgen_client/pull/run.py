@@ -1,0 +1,173 @@
+"""One pull, step by step: trust, tree, what is missing, plan, fetch, commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from smidgen_client.fetch.sink import ContentSink
+from smidgen_client.plan.ranges import MIN_COST, REQUEST_COST, request_cost
+from smidgen_client.progress import Progress, human
+from smidgen_client.pull.document import fetch_document
+from smidgen_client.pull.fetching import BlobSource, PackSource, fetch_piece
+from smidgen_client.pull.request import PullRequest, PullResult
+from smidgen_client.pull.targets import open_target
+from smidgen_client.seeds.use import Seeds
+from smidgen_client.state.lock import exclusive
+from smidgen_client.state.state import State
+from smidgen_client.state.stores import Install
+from smidgen_client.targets.base import Assembly, Decision, Target
+from smidgen_client.transport.client import Transport
+from smidgen_deltas.errors import FormatError
+from smidgen_deltas.native.packmap import PackMap, decode_packmap
+from smidgen_deltas.native.refdoc import RefDocument
+from smidgen_deltas.native.tree import decode_tree
+
+METERED_SLACK: Final = 0.02
+
+
+@dataclass(slots=True)
+class Pull:
+    """One pull. `run` may be called once."""
+
+    state: State
+    transport: Transport
+    request: PullRequest
+    progress: Progress
+    now: Callable[[], float] = time.time
+    _started: float = field(default_factory=time.monotonic)
+
+    def run(self) -> PullResult:
+        """Raises what its parts raise; what was verified until then is kept for the next run."""
+        request, target = self.request, open_target(self.request)
+        with exclusive(target.lock, wait=request.wait):
+            document = fetch_document(
+                self.transport, self.state.trust, request.name, request.keys, self.progress, int(self.now())
+            )
+            if (stored := target.current(document)) is not None:
+                self._record(document, stored)
+                return self._finished(replace(_blank(request, document), stored=stored, unchanged=True))
+            return self._update(target, document)
+
+    def _update(self, target: Target, document: RefDocument) -> PullResult:
+        tree = decode_tree(fetch_piece(self.transport, document.tree))
+        if len(tree.contents) != document.count or sum(one.size for one in tree.contents) != document.bytes:
+            raise FormatError("the tree is not as large as its ref document says", contents=len(tree.contents))
+        packmap = PackMap((), ())
+        if document.packs is not None:
+            packmap = decode_packmap(fetch_piece(self.transport, document.packs), len(tree.contents))
+        with target.assemble(tree, document) as assembly, Seeds.open(self.state, self.progress) as seeds:
+            return self._fill(assembly, document, packmap, seeds)
+
+    def _fill(self, assembly: Assembly, document: RefDocument, packmap: PackMap, seeds: Seeds) -> PullResult:
+        missing = assembly.missing()
+        seeds.find(assembly.contents, missing)
+        remote = seeds.without(missing)
+        cost = self._cost()
+        decision = assembly.decide(packmap, remote, cost)
+        fetched = seeds.without(decision.wanted)
+        sink = ContentSink(assembly.contents, decision.wanted, assembly, assembly.parts)
+        packs = PackSource(self.transport, packmap, cost=cost, connections=self.request.connections)
+        blobs = BlobSource(self.transport, assembly, self.request.connections)
+        plan = packs.plan(sink, only=fetched)
+        planned = plan.total + blobs.plan(decision.blobs)
+        result = replace(
+            _blank(self.request, document),
+            files=assembly.files,
+            contents_total=len(assembly.contents),
+            contents_present=len(assembly.contents) - sum(missing),
+            contents_seeded=sum(decision.wanted) - sum(fetched),
+            contents_fetched=sum(fetched),
+            bytes_full=_full(document, packmap),
+            bytes_planned=planned,
+            requests_planned=plan.requests + len(decision.blobs),
+        )
+        self._announce(result)
+        if self.request.dry_run:
+            return self._finished(replace(result, dry_run=True, layers=assembly.layers))
+        self._limit(planned)
+        notes = self._fetch(assembly, sink, decision, seeds, packs, blobs)
+        stored = assembly.finish()
+        assembly.parts.clear()
+        self._record(document, stored)
+        seeds.remember(self.request.target, assembly.places())
+        return self._finished(replace(result, stored=stored, notes=notes, layers=assembly.layers))
+
+    def _fetch(
+        self,
+        assembly: Assembly,
+        sink: ContentSink,
+        decision: Decision,
+        seeds: Seeds,
+        packs: PackSource,
+        blobs: BlobSource,
+    ) -> tuple[str, ...]:
+        """Carry the plan out; returns what did not go as planned."""
+        sink.complete_parts()
+        notes = seeds.take(sink)
+        blobs.fetch(decision.blobs, self.progress)
+        notes += packs.fetch(sink, self.progress)
+        while more := assembly.seal():
+            notes += [f"fetched whole: {blob.why}" for blob in more]
+            self.transport.meter.check(blobs.plan(more))
+            blobs.fetch(more, self.progress)
+        return tuple(notes)
+
+    def _cost(self) -> int:
+        """What a request is worth, in bytes: measured on what was fetched so far, never more than the default."""
+        if self.request.request_cost is not None:
+            return self.request.request_cost
+        if self.request.metered:
+            return MIN_COST
+        link = self.transport.link
+        return min(REQUEST_COST, request_cost(link.latency, link.bandwidth)) if link.bandwidth else REQUEST_COST
+
+    def _announce(self, result: PullResult) -> None:
+        self.progress.say(
+            f"{result.files} files, {result.contents_total} contents: {result.contents_present} are here,"
+            f" {result.contents_seeded} come from seeds, {result.contents_fetched} will be fetched;"
+            f" {human(result.bytes_planned)} in {result.requests_planned} requests",
+            bytes_planned=result.bytes_planned,
+            requests_planned=result.requests_planned,
+        )
+
+    def _limit(self, planned: int) -> None:
+        """Refuse now what would end over the budget; on a metered link what was announced is a promise."""
+        meter = self.transport.meter
+        meter.check(planned)
+        if self.request.metered:
+            meter.allow_more(planned + int(planned * METERED_SLACK))
+
+    def _record(self, document: RefDocument, stored: str) -> None:
+        """Add the revision to the store's history, unless it is the newest there already."""
+        address, revision = str(self.request.target), str(document.revision)
+        ref = str(self.request.name)
+        if self.request.dry_run:
+            return
+        last = next((one for one in self.state.stores.history(address) if one.ref == ref), None)
+        if last is None or (last.revision, last.stored) != (revision, stored):
+            server, now = self.transport.base_url, int(self.now())
+            self.state.stores.record(Install(0, address, server, ref, revision, stored, document.version, now))
+
+    def _finished(self, result: PullResult) -> PullResult:
+        traffic = self.transport.traffic
+        seconds = round(time.monotonic() - self._started, 3)
+        return replace(result, bytes_fetched=traffic.bytes, requests=traffic.requests, seconds=seconds)
+
+
+def _blank(request: PullRequest, document: RefDocument) -> PullResult:
+    return PullResult(
+        ref=str(request.name),
+        target=str(request.target),
+        revision=str(document.revision),
+        version=document.version,
+        contents_total=document.count,
+    )
+
+
+def _full(document: RefDocument, packmap: PackMap) -> int:
+    """What a device without anything would fetch."""
+    maps = document.packs.size if document.packs else 0
+    return document.tree.size + maps + sum(frame.size for frame in packmap.frames)

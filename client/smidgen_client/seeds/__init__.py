@@ -1,0 +1,1 @@
+"""Local files that may serve as a source of contents."""

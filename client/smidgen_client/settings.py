@@ -1,0 +1,70 @@
+"""The only place of the client that reads the environment.
+
+State lives in, by this order: `--state`, `SMIDGEN_STATE`, `/var/lib/smidgen` for root, `$XDG_STATE_HOME/smidgen`,
+`~/.local/state/smidgen`. A token comes from `--token-file`, else `SMIDGEN_TOKEN`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from smidgen_deltas.errors import SettingsError
+
+SYSTEM_STATE: Final = Path("/var/lib/smidgen")
+MAX_TOKEN: Final = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the client takes from its surroundings.
+
+    Args:
+        state: directory of the device's state.
+        token: credential for the server, sent as Bearer; None for none.
+        home: the user's home, where rootless containers-storage is looked for.
+    """
+
+    state: Path
+    token: str | None
+    home: Path
+
+
+def read_environment(
+    environ: Mapping[str, str] | None = None, *, state: Path | None = None, token_file: Path | None = None
+) -> Environment:
+    """Options beat variables, variables beat defaults. Raises SettingsError for an unusable token."""
+    environ = os.environ if environ is None else environ
+    home = Path(environ.get("HOME") or "/")
+    token = read_token(token_file) if token_file else environ.get("SMIDGEN_TOKEN") or None
+    if token is not None:
+        _check_token(token)
+    return Environment(state=_state_directory(environ, state, home), token=token, home=home)
+
+
+def read_token(path: Path) -> str:
+    """The token in the first line of a file."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_TOKEN).decode("ascii").split("\n", 1)[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError("the token file cannot be read", path=str(path), reason=str(error)) from error
+
+
+def _check_token(token: str) -> None:
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise SettingsError("the token is empty or has characters that no token has")
+
+
+def _state_directory(environ: Mapping[str, str], given: Path | None, home: Path) -> Path:
+    if given is not None:
+        return given.absolute()
+    if environ.get("SMIDGEN_STATE"):
+        return Path(environ["SMIDGEN_STATE"]).absolute()
+    if os.geteuid() == 0:
+        return SYSTEM_STATE
+    base = environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else home / ".local" / "state") / "smidgen"

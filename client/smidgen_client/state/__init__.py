@@ -1,0 +1,1 @@
+"""What a device remembers: trust, versions seen, stores, pins."""

@@ -1,0 +1,35 @@
+"""The whole state of a device, opened at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from smidgen_client.state.database import Database
+from smidgen_client.state.stores import Stores
+from smidgen_client.state.trust import Trust
+
+SEED_CACHE: Final = "seeds.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """folder: where everything lies; the seed cache beside the database may be deleted at any time."""
+
+    folder: Path
+    trust: Trust
+    stores: Stores
+
+    @property
+    def seed_cache(self) -> Path:
+        return self.folder / SEED_CACHE
+
+
+@contextmanager
+def open_state(folder: Path) -> Iterator[State]:
+    """Open (or make) the state in `folder`."""
+    with Database.open(folder) as database:
+        yield State(folder, Trust(database), Stores(database))

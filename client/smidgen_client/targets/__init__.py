@@ -1,0 +1,1 @@
+"""The stores a pull writes into: ostree repository, OCI layout, folder tree."""

@@ -1,0 +1,1 @@
+"""Fetching bytes over HTTP: retries, resume, limits, counting."""
