@@ -18,6 +18,7 @@ from smidgen_server.api import errors
 from smidgen_server.api.middleware import RequestEdge
 from smidgen_server.api.routes import include_all
 from smidgen_server.services.container import Services
+from smidgen_server.services.task_kinds import HANDLERS, subscribe
 
 TIDY_SECONDS: Final = 900
 log = structlog.stdlib.get_logger("smidgen.server")
@@ -29,7 +30,7 @@ def create_app(services: Services) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = services.settings.limits.threads
-        await run_in_threadpool(services.tasks.start, services)
+        await run_in_threadpool(services.tasks.start, services, HANDLERS)
         tidying = asyncio.create_task(_tidy(services))
         try:
             yield
@@ -37,6 +38,7 @@ def create_app(services: Services) -> FastAPI:
             tidying.cancel()
             await run_in_threadpool(services.tasks.stop)
 
+    subscribe(services)
     app = FastAPI(
         title="smidgen",
         version=version("smidgen"),

@@ -27,6 +27,13 @@ class Metrics:
         self.running = Gauge("smidgen_http_requests_running", "Requests being answered", registry=self.registry)
         self.blobs = Counter("smidgen_blobs_stored", "Blobs stored since start", registry=self.registry)
         self.blob_bytes = Counter("smidgen_blobs_stored_bytes", "Bytes of those blobs", registry=self.registry)
+        self.published = Counter("smidgen_published_refs", "Refs set", ("kind",), registry=self.registry)
+        self.ingested = Counter(
+            "smidgen_ingested_bytes", "Plain bytes verified while taking in", ("source",), registry=self.registry
+        )
+        self.publish_seconds = Histogram(
+            "smidgen_publish_seconds", "Time to make a surface", ("kind",), buckets=SECONDS, registry=self.registry
+        )
 
     def render(self) -> bytes:
         return generate_latest(self.registry)

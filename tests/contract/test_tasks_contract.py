@@ -94,8 +94,8 @@ def test_work_done_and_failed_is_told(index: Index) -> None:
         if payload["number"] == 1:
             raise ZeroDivisionError("a fault of ours")
 
-    tasks = Tasks(index, {"count": count})
-    tasks.start(NOBODY)
+    tasks = Tasks(index)
+    tasks.start(NOBODY, {"count": count})
     numbers = [tasks.submit("count", "lane", {"number": number}) for number in (3, 2, 1)]
     done, wrong, broken = [tasks.wait(number, 30) for number in numbers]
     tasks.stop()
@@ -109,7 +109,7 @@ def test_work_done_and_failed_is_told(index: Index) -> None:
 
 
 def test_the_same_wish_twice_is_one_task_while_it_waits(index: Index) -> None:
-    tasks = Tasks(index, {})
+    tasks = Tasks(index)
     assert tasks.submit("count", "a", {"number": 1}) == tasks.submit("count", "a", {"number": 1})
     assert tasks.submit("count", "a", {"number": 1}) != tasks.submit("count", "a", {"number": 2})
 
@@ -126,15 +126,15 @@ def test_stopping_puts_work_back_and_a_restart_takes_it_up(index: Index) -> None
         progress(2, 2, "steps")
         ended.set()
 
-    first = Tasks(index, {"count": endless})
-    first.start(NOBODY)
+    first = Tasks(index)
+    first.start(NOBODY, {"count": endless})
     number = first.submit("count", "a", {})
     assert begun.wait(30)
     first.stop()
     found = first.find(number)
     assert found is not None and found.state == "queued"
-    second = Tasks(index, {"count": quick})
-    second.start(NOBODY)
+    second = Tasks(index)
+    second.start(NOBODY, {"count": quick})
     assert second.wait(number, 30).state == "done" and ended.is_set()
     second.stop()
 

@@ -35,18 +35,20 @@ def upgrade() -> None:
     op.create_index("ix_task_state_id", "task", ["state", "id"])
     op.create_table(
         "layer",
-        sa.Column("id", BIG_ID, autoincrement=True, nullable=False),
+        sa.Column("id", BIG_ID, nullable=False),
         sa.Column("digest", sa.String(length=160), nullable=False),
-        sa.Column("size", sa.BigInteger(), nullable=False),
-        sa.Column("diff_id", sa.String(length=80), nullable=False),
-        sa.Column("tar_size", sa.BigInteger(), nullable=False),
-        sa.Column("recipe_blob_id", BIG_ID, nullable=False),
+        sa.Column("diff_id", sa.String(length=80), nullable=True),
+        sa.Column("tar_size", sa.BigInteger(), nullable=True),
+        sa.Column("recipe_blob_id", BIG_ID, nullable=True),
+        sa.Column("recipe_raw_size", sa.BigInteger(), nullable=True),
         sa.Column("recompress_blob_id", BIG_ID, nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["recipe_blob_id"], ["blob.id"], name=op.f("fk_layer_recipe_blob_id_blob")),
         sa.ForeignKeyConstraint(["recompress_blob_id"], ["blob.id"], name=op.f("fk_layer_recompress_blob_id_blob")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_layer")),
         sa.UniqueConstraint("digest", name=op.f("uq_layer_digest")),
     )
+    op.create_index("ix_layer_recipe_blob_id", "layer", ["recipe_blob_id"])
     op.create_table(
         "pack",
         sa.Column("id", BIG_ID, autoincrement=True, nullable=False),

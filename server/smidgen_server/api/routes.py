@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 # In this order: the first route that matches answers. `ostree` is last, it serves whole trees of paths.
-MODULES: Final = ("health", "auth", "oci", "admin", "surface", "ostree")
+MODULES: Final = ("health", "auth", "oci", "admin", "surface", "ostree_write", "ostree")
 
 
 def read_route(router: APIRouter, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
 
 from smidgen_deltas.digest import Digest
 from smidgen_server.index.base import ids_of, insert_ignore, select_in
+from smidgen_server.index.batches import batches
 from smidgen_server.index.tables.core import blob, content, repo
 from smidgen_server.index.tables.ostree import deflated
 from smidgen_server.index.tables.surface import location
@@ -28,12 +29,20 @@ class Extent:
 
 
 def add_blob(session: Session, digest: Digest, size: int, *, now: int) -> int:
-    """The id of the row of a blob that is in the store, made if there is none."""
-    found = session.execute(select(blob.c.id).where(blob.c.digest == str(digest))).scalar_one_or_none()
+    """The id of the row of a blob, made if there is none. One that is there is made young again, so that garbage
+    collection does not take it before the caller's transaction refers to it."""
+    query = update(blob).where(blob.c.digest == str(digest)).values(created=now).returning(blob.c.id)
+    found = session.execute(query).scalar_one_or_none()
     if found is None:
         insert_ignore(session, blob, [{"digest": str(digest), "size": size, "created": now}])
-        found = session.execute(select(blob.c.id).where(blob.c.digest == str(digest))).scalar_one()
+        found = session.execute(query).scalar_one()
     return int(found)
+
+
+def claim_blobs(session: Session, numbers: Collection[int], *, now: int) -> None:
+    """Make rows young, so that garbage collection spares blobs that the caller is about to refer to."""
+    for part in batches(sorted(numbers)):
+        session.execute(update(blob).where(blob.c.id.in_(part)).values(created=now))
 
 
 def ensure(session: Session, sizes: Mapping[bytes, int]) -> dict[bytes, int]:

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, Select, delete, select, update
 from sqlalchemy.orm import Session
 
 from smidgen_deltas.digest import Digest
 from smidgen_server.index.base import insert_ignore, select_in
+from smidgen_server.index.batches import batches
 from smidgen_server.index.content import Extent
 from smidgen_server.index.tables.core import blob, content
 from smidgen_server.index.tables.ostree import deflated, ostree_detached, ostree_object, ostree_visible
 
 Name = tuple[int, bytes]  # (type, checksum)
+TOUCH_SECONDS: Final = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,24 +113,39 @@ def show(session: Session, repo_id: int, objects: dict[int, bool], *, now: int) 
     )
 
 
-def unstage(session: Session, repo_id: int, names: Collection[Name]) -> None:
-    """Serve what was staged; its closure has been checked."""
-    numbers = list(visible(session, repo_id, names).values())
+def touch(session: Session, repo_id: int, numbers: Collection[int], *, now: int) -> None:
+    """A writer has found these objects (by row id) in the repository and relies on them: garbage collection spares
+    them for its grace period. At most one write per object and TOUCH_SECONDS."""
+    for part in batches(sorted(numbers)):
+        session.execute(
+            update(ostree_visible)
+            .where(
+                ostree_visible.c.repo_id == repo_id,
+                ostree_visible.c.object_id.in_(part),
+                ostree_visible.c.added < now - TOUCH_SECONDS,
+            )
+            .values(added=now)
+        )
+
+
+def unstage(session: Session, repo_id: int, number: int) -> None:
+    """Serve an object (by row id) that was staged; its closure has been checked."""
     session.execute(
         update(ostree_visible)
-        .where(ostree_visible.c.repo_id == repo_id, ostree_visible.c.object_id.in_(numbers))
+        .where(ostree_visible.c.repo_id == repo_id, ostree_visible.c.object_id == number)
         .values(staged=False)
     )
 
 
-def bodies(session: Session, repo_id: int, kind: int, checksums: Collection[bytes]) -> dict[bytes, bytes]:
-    """Bodies of metadata objects of one type that the repository has."""
-    query = (
-        select(ostree_object.c.checksum, ostree_object.c.body)
-        .join(ostree_visible, ostree_visible.c.object_id == ostree_object.c.id)
-        .where(ostree_visible.c.repo_id == repo_id, ostree_object.c.type == kind)
-    )
-    return {row[0]: row[1] for row in select_in(session, query, ostree_object.c.checksum, checksums)}
+def bodies(session: Session, numbers: Collection[int]) -> dict[Name, bytes]:
+    """Bodies of metadata objects by row id."""
+    query = select(ostree_object.c.id, ostree_object.c.type, ostree_object.c.checksum, ostree_object.c.body)
+    return {(row[1], row[2]): row[3] for row in select_in(session, query, ostree_object.c.id, numbers)}
+
+
+def visible_bodies(session: Session, repo_id: int, names: Collection[Name]) -> dict[Name, bytes]:
+    """Bodies of those metadata objects that the repository has, staged or not."""
+    return bodies(session, visible(session, repo_id, names).values())
 
 
 def files(session: Session, repo_id: int, kind: int, checksums: Collection[bytes]) -> Iterator[StoredFile]:

@@ -204,6 +204,17 @@ def refs(session: Session, repo_id: int) -> list[tuple[str, Digest]]:
     return sorted((name, Digest.parse(digest)) for name, digest in session.execute(query))
 
 
+def target(session: Session, repo_id: int, name: str) -> Digest | None:
+    """The revision that a live ref points at."""
+    query = (
+        select(revision.c.digest)
+        .join(ref, ref.c.revision_id == revision.c.id)
+        .where(ref.c.repo_id == repo_id, ref.c.name == name)
+    )
+    found = session.execute(query).scalar_one_or_none()
+    return Digest.parse(found) if found else None
+
+
 def readers(session: Session, digest: Digest) -> list[tuple[str, str, bool]]:
     """Repositories (kind, name, public) one of whose revisions lists this blob, public ones first."""
     query = (

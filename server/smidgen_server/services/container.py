@@ -17,7 +17,6 @@ from smidgen_server.services.auth import Auth
 from smidgen_server.services.events import Events
 from smidgen_server.services.keys import SigningKeys
 from smidgen_server.services.ostree_read import OstreeReader
-from smidgen_server.services.task_kinds import HANDLERS
 from smidgen_server.services.tasks import Tasks
 from smidgen_server.settings import Settings
 
@@ -56,7 +55,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
             auth=Auth(settings, index),
             keys=SigningKeys(settings.key_dir),
             metrics=metrics,
-            tasks=Tasks(index, HANDLERS),
+            tasks=Tasks(index),
             ostree=OstreeReader(index),
         )
         yield services

@@ -10,25 +10,20 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Protocol
 
+from smidgen_deltas.errors import DigestMismatch, SizeMismatch
+from smidgen_deltas.ostree.filez import FilezCorrupt, inflate
 from smidgen_deltas.ostree.objects import FileHeader
-
-from smidgen_deltas.errors import DigestMismatch, FormatError, SizeMismatch
 from smidgen_server.blobs.staging import storage_errors
 
 SPOOL: Final = 1 << 20
-BLOCK: Final = 1 << 16
-PIECE: Final = 1 << 18  # most bytes inflated at once
+SLACK: Final = 64 << 10  # bytes that a deflate stream may have beyond twice its content
 LEVEL: Final = 6  # what stock archive repositories use
 RAW: Final = -zlib.MAX_WBITS
-
-
-class FilezInvalid(FormatError):
-    """The deflated part of a file object is damaged or has the wrong end."""
 
 
 class Source(Protocol):
@@ -79,51 +74,43 @@ def check_file(
 
 
 def check_filez(checksum: bytes, header: FileHeader, size: int, source: Source, scratch: Path) -> CheckedFile:
-    """Verify a file object whose `.filez` header was read from `source` already; its deflated bytes are kept as
-    they are.
+    """Verify a file object given as `.filez`, whose header was read from `source` already (`read_filez_header`); its
+    deflated bytes are kept as they are.
 
     Raises:
-        DigestMismatch, SizeMismatch: it is not what was promised.
-        FilezInvalid: the deflate stream is damaged, ends early or is followed by other bytes.
+        DigestMismatch: it is not the object of that name.
+        FilezCorrupt: the deflate stream is damaged, ends early, or is followed by other bytes.
     """
     tally = _Tally(checksum, header, size)
     spool = _spool(scratch)
     try:
+        copied = _Copied(source, spool, checksum, limit=2 * size + SLACK)
         if header.is_symlink:
             if source.read(1):
-                raise FilezInvalid("bytes after the header of a symlink", object=checksum.hex())
+                raise FilezCorrupt("bytes after the header of a symlink", object=checksum.hex())
         else:
-            _inflate(tally, source, spool, checksum)
+            for chunk in inflate(copied, size):
+                tally.add(chunk)
         return tally.finish(spool)
     except BaseException:
         spool.close()
         raise
 
 
-def _inflate(tally: _Tally, source: Source, spool: IO[bytes], checksum: bytes) -> None:
-    unpacker = zlib.decompressobj(RAW)
-    while block := source.read(BLOCK):
-        _write(spool, block)
-        if unpacker.eof:
-            raise FilezInvalid("bytes after the deflate stream", object=checksum.hex())
-        for chunk in _steps(unpacker, block, checksum):
-            tally.add(chunk)
-    if not unpacker.eof:
-        raise FilezInvalid("the deflate stream ends early", object=checksum.hex())
+class _Copied:
+    """Passes on what it reads from a source and copies it to a spool. A deflate stream may consist of empty blocks
+    without end, so its length is bounded too."""
 
+    def __init__(self, source: Source, spool: IO[bytes], checksum: bytes, *, limit: int) -> None:
+        self._source, self._spool, self._checksum, self._left = source, spool, checksum, limit
 
-def _steps(unpacker: zlib._Decompress, block: bytes, checksum: bytes) -> Iterator[bytes]:
-    """Inflate one block in bounded pieces, so that a bomb is seen by the tally before it fills the memory."""
-    pending, chunk = block, b""
-    while not unpacker.eof and (pending or len(chunk) == PIECE):
-        try:
-            chunk = unpacker.decompress(pending, PIECE)
-        except zlib.error as error:
-            raise FilezInvalid("damaged deflate stream", object=checksum.hex(), reason=str(error)) from error
-        pending = unpacker.unconsumed_tail
-        yield chunk
-    if unpacker.unused_data:
-        raise FilezInvalid("bytes after the deflate stream", object=checksum.hex())
+    def read(self, size: int, /) -> bytes:
+        block = self._source.read(size)
+        self._left -= len(block)
+        if self._left < 0:
+            raise FilezCorrupt("deflate stream is far longer than its content", object=self._checksum.hex())
+        _write(self._spool, block)
+        return block
 
 
 class _Tally:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
-from smidgen_deltas.ostree.objects import ObjectType
-
 from smidgen_deltas.digest import Digest
+from smidgen_deltas.ostree.objects import ObjectType
 from smidgen_server.blobs.base import BlobStore, BlobWriter
-from smidgen_server.index import content, ostree
+from smidgen_server.index import content, guard, ostree
 from smidgen_server.index.base import Index
 from smidgen_server.services.ostree_check import CheckedFile
+from smidgen_server.services.stored import record_blob
 
 BLOB_BYTES: Final = 32 << 20  # a kill loses at most this much work; a larger content has a blob of its own
 BATCH_OBJECTS: Final = 4096
@@ -56,6 +56,7 @@ class ObjectWriter:
         self._files: list[tuple[CheckedFile, bytes]] = []
         self._blob: _Blob | None = None
         self.stored = 0  # objects committed
+        self.bytes = 0  # plain bytes of the files among them
 
     def __enter__(self) -> Self:
         return self
@@ -94,11 +95,12 @@ class ObjectWriter:
         written = self._finish_blob()
         now = int(time.time())
         with self._index.session() as session:
+            guard.share(session)
             sizes = {checked.sha256: checked.size for checked, _ in self._files if checked.size}
             ids = content.ensure(session, sizes)
             if written is not None:
                 blob, digest = written
-                blob_id = content.add_blob(session, digest, blob.size, now=now)
+                blob_id = record_blob(session, self._blobs, digest, blob.size)
                 content.add_deflated(session, blob_id, ((ids[key], *place) for key, place in blob.places.items()))
             files = [
                 ostree.NewObject(
@@ -112,6 +114,7 @@ class ObjectWriter:
             ]
             ostree.add(session, self._repo_id, [*files, *self._bodies], now=now)
         self.stored += len(self._files) + len(self._bodies)
+        self.bytes += sum(checked.size for checked, _ in self._files)
         self._files, self._bodies = [], []
 
     def _commit_if_full(self) -> None:

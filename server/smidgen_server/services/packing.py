@@ -6,7 +6,6 @@ nothing points at, which garbage collection removes, and is simply run again.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,10 +13,11 @@ from typing import Final
 from smidgen_deltas.native.pack import BuiltPack, PackBuilder
 from smidgen_deltas.native.packmap import MAX_PACK
 from smidgen_server.blobs.base import BlobStore
-from smidgen_server.index import content, packs
+from smidgen_server.index import content, guard, packs
 from smidgen_server.index.base import Index
 from smidgen_server.services.contents import locate, read_content
 from smidgen_server.services.parallel import ordered
+from smidgen_server.services.stored import record_blob
 
 THREADS: Final = 2  # each holds a pack and a frame: about 45 MB
 LOOKUP: Final = 500  # contents located at once
@@ -62,11 +62,11 @@ class PackWriter:
         with self._blobs.writer() as writer:
             writer.write(built.data)
             digest, size = writer.finish()
-        now = int(time.time())
         sizes = {run.sha256: self._sizes[run.sha256] for frame in built.frames for run in frame.runs}
         with self._index.session() as session:
+            guard.share(session)
             ids = content.ensure(session, sizes)
-            blob_id = content.add_blob(session, digest, size, now=now)
+            blob_id = record_blob(session, self._blobs, digest, size)
             numbers = packs.add_pack(session, self._repo_id, blob_id, size, built.frames, ids)
             complete = self._note(built, numbers)
             packs.add_locations(session, self._repo_id, {ids[sha256]: places for sha256, places in complete.items()})

@@ -59,6 +59,11 @@ def switch(services: Services, session: Session, name: RefName, repo_id: int, re
     return version
 
 
+def exists(session: Session, repo_id: int, name: str) -> bool:
+    found = surface.find_ref(session, repo_id, name)
+    return found is not None and found.revision_id is not None
+
+
 def remove(session: Session, repo_id: int, name: str) -> None:
     """Delete a ref; should it come back, its versions go on. Raises RefUnknown."""
     found = surface.find_ref(session, repo_id, name, lock=True)

@@ -16,7 +16,15 @@ from typing import Final, Self, TypeVar
 
 import httpx2
 
-from smidgen_deltas.errors import IntegrityError, LimitExceeded, NotFound, TransportError, UsageError
+from smidgen_deltas.errors import (
+    FormatError,
+    IntegrityError,
+    LimitExceeded,
+    NotFound,
+    TransportError,
+    UnsupportedFeature,
+    UsageError,
+)
 
 TRIES: Final = 5
 TIMEOUT: Final = httpx2.Timeout(30.0, connect=15.0)
@@ -50,6 +58,15 @@ class Body:
                 return b""
         piece, self._left = self._left[:size], self._left[size:]
         return piece
+
+    def whole(self, limit: int) -> bytes:
+        """Everything, at most `limit` bytes. Raises TransportError, LimitExceeded."""
+        out = bytearray()
+        while piece := self.read(BLOCK):
+            out += piece
+            if len(out) > limit:
+                raise LimitExceeded("the remote's file is too large", url=self._url, limit=limit)
+        return bytes(out)
 
 
 class Remote:
@@ -87,13 +104,13 @@ class Remote:
     def optional(self, path: str, limit: int) -> bytes | None:
         """A small file, or None where there is none. Raises TransportError, LimitExceeded."""
         try:
-            return self.fetch(path, lambda body: _whole(body, limit, path))
+            return self.fetch(path, lambda body: body.whole(limit))
         except RemoteMissing:
             return None
 
     def required(self, path: str, limit: int) -> bytes:
         """A small file. Raises RemoteMissing, TransportError, LimitExceeded."""
-        return self.fetch(path, lambda body: _whole(body, limit, path))
+        return self.fetch(path, lambda body: body.whole(limit))
 
     def fetch(self, path: str, use: Callable[[Body], Result]) -> Result:
         """Give the body to `use`; when the connection breaks, or the bytes are wrong, start over.
@@ -104,8 +121,8 @@ class Remote:
             try:
                 with self._open(path) as body:
                     return use(body)
-            except (TransportError, IntegrityError) as error:
-                if number == TRIES - 1 or self._stopping.is_set():
+            except (TransportError, IntegrityError, FormatError) as error:
+                if number == TRIES - 1 or isinstance(error, (LimitExceeded, UnsupportedFeature)):
                     raise
                 pause = min(self._pause * 2**number, MAX_PAUSE) * random.uniform(0.5, 1.5)
                 if self._stopping.wait(pause):
@@ -132,12 +149,3 @@ def _check_status(answer: httpx2.Response, url: str) -> None:
     if status in _AGAIN or status >= 500:
         raise TransportError("the remote failed", url=url, status=status)
     raise RemoteMissing("the remote gave an unexpected answer", url=url, status=status)
-
-
-def _whole(body: Body, limit: int, path: str) -> bytes:
-    out = bytearray()
-    while piece := body.read(BLOCK):
-        out += piece
-        if len(out) > limit:
-            raise LimitExceeded("the remote's file is too large", path=path, limit=limit)
-    return bytes(out)

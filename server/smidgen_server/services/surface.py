@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from smidgen_deltas import zstd
+from smidgen_deltas.errors import Conflict
 from smidgen_deltas.native.packmap import FOREIGN, Frame, Member, PackMap, PackRef, encode_packmap
-from smidgen_server.index import content, packs
+from smidgen_server.index import content, guard, packs
 from smidgen_server.index.surface import Part
 from smidgen_server.services.packing import Wanted, pack_contents
+from smidgen_server.services.stored import record_blob
 from smidgen_server.services.tasks import Progress
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def store_document(services: Services, raw: bytes) -> Part:
         writer.write(stored)
         digest, size = writer.finish()
     with services.index.session() as session:
-        blob_id = content.add_blob(session, digest, size, now=int(time.time()))
+        blob_id = record_blob(session, services.blobs, digest, size)
     return Part(blob_id, digest, size, len(raw))
 
 
@@ -66,12 +68,14 @@ def map_contents(services: Services, repo_id: int, wanted: Sequence[Wanted]) -> 
     """
     if not wanted:
         return None
-    with services.index.read() as session:
+    with services.index.session() as session:
+        guard.share(session)
         places = packs.frames_of(session, repo_id, [one.id for one in wanted])
         stored = list(packs.frames(session, {number for found in places.values() for number in found}))
+        content.claim_blobs(session, {one.pack_blob_id for one in stored}, now=int(time.time()))
     positions = {one.id: at for at, one in enumerate(wanted)}
     if lost := positions.keys() - places.keys():
-        raise RuntimeError(f"{len(lost)} contents were not packed before the map was made")
+        raise Conflict("contents were collected while their map was made; run again", lost=len(lost))
     shown = {(content_id, number) for content_id, numbers in places.items() for number in numbers}
     raw = encode_packmap(_packmap(stored, positions, shown))
     return PackedContents(store_document(services, raw), frozenset(one.pack_blob_id for one in stored))

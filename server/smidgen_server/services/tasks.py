@@ -51,9 +51,8 @@ def no_progress(done: int, total: int, unit: str) -> None:
 class Tasks:
     """Queue and threads. `submit` and the listing work at any time, tasks run between `start` and `stop`."""
 
-    def __init__(self, index: Index, handlers: Mapping[str, Handler], *, workers: int = 2) -> None:
-        """`handlers`: kind of task -> who does it."""
-        self._index, self._handlers, self._workers = index, handlers, workers
+    def __init__(self, index: Index, *, workers: int = 2) -> None:
+        self._index, self._workers = index, workers
         self._runners: dict[str, Callable[[Mapping[str, Any], Progress], None]] = {}
         self._wake = threading.Condition()
         self._stopping = False
@@ -79,9 +78,9 @@ class Tasks:
         with self._index.read() as session:
             return rows.listing(session, states=states, before=before, limit=limit)
 
-    def start(self, services: Services) -> None:
-        """Take over what dead owners left and begin to work; handlers get `services`."""
-        self._runners = {kind: partial(handler, services) for kind, handler in self._handlers.items()}
+    def start(self, services: Services, handlers: Mapping[str, Handler]) -> None:
+        """Take over what dead owners left and begin to work; `handlers`: kind of task -> who does it."""
+        self._runners = {kind: partial(handler, services) for kind, handler in handlers.items()}
         self._owner = owner_name()
         self._stopping = False
         self._adopt()

@@ -111,14 +111,16 @@ Index("ix_revision_blob_blob_id", revision_blob.c.blob_id)
 layer = Table(
     "layer",
     metadata,
-    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("id", BigId, primary_key=True),
     Column("digest", String(160), nullable=False, unique=True),  # of the blob as pushed
-    Column("size", BigInteger, nullable=False),
-    Column("diff_id", String(80), nullable=False),
-    Column("tar_size", BigInteger, nullable=False),
-    Column("recipe_blob_id", ForeignKey("blob.id"), nullable=False),  # contents by position in layer_content
+    Column("diff_id", String(80)),  # NULL: opaque, see `reason`
+    Column("tar_size", BigInteger),
+    Column("recipe_blob_id", ForeignKey("blob.id")),  # zstd; contents by position in layer_content
+    Column("recipe_raw_size", BigInteger),
     Column("recompress_blob_id", ForeignKey("blob.id")),  # NULL: the stored form cannot be rebuilt from the tar
+    Column("reason", Text),  # why it is only to be had whole
 )
+Index("ix_layer_recipe_blob_id", layer.c.recipe_blob_id)
 
 layer_content = Table(
     "layer_content",

@@ -1,0 +1,82 @@
+"""Publishing commits that the repository has: surface first, then all refs and the summary in one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from smidgen_deltas.ostree.refs import check_ref
+from smidgen_server.index import repos
+from smidgen_server.services import ostree_summary
+from smidgen_server.services.refs import RefName, switch
+from smidgen_server.services.surface_ostree import build_revision
+from smidgen_server.services.tasks import Progress
+
+if TYPE_CHECKING:
+    from smidgen_server.services.container import Services
+
+log = structlog.get_logger("smidgen.publish")
+TASK = "ostree-refs"
+
+
+def lane(repo: str) -> str:
+    """One repository is changed by one task at a time."""
+    return f"ostree/{repo}"
+
+
+def submit_ref(services: Services, repo: str, ref: str, commit: bytes) -> int:
+    """Queue the setting of a ref; returns the task. Raises FormatError for a bad name."""
+    check_ref(ref)
+    return services.tasks.submit(TASK, lane(repo), {"repo": repo, "refs": {ref: commit.hex()}})
+
+
+def run_task(services: Services, payload: Mapping[str, Any], progress: Progress) -> None:
+    """Handler of TASK: {"repo", "refs": {ref: commit}}."""
+    repo_id = ensure_repo(services, payload["repo"])
+    targets = {ref: bytes.fromhex(commit) for ref, commit in payload["refs"].items()}
+    publish_refs(services, payload["repo"], repo_id, targets, progress)
+
+
+def ensure_repo(services: Services, repo: str) -> int:
+    with services.index.session() as session:
+        return repos.ensure_repo(session, "ostree", repo, public=services.settings.auth.default_public)
+
+
+def publish_refs(
+    services: Services,
+    repo: str,
+    repo_id: int,
+    targets: Mapping[str, bytes],
+    progress: Progress,
+    *,
+    source: ostree_summary.SourceSummary | None = None,
+) -> None:
+    """Set refs to commits of the repository.
+
+    Args:
+        source: the summary of the repository that the refs come from, when all of it was taken.
+    Raises:
+        ObjectMissing: a commit is not complete; no ref has changed then.
+    """
+    started = time.monotonic()
+    revisions = {ref: build_revision(services, repo_id, commit, progress) for ref, commit in targets.items()}
+    with services.index.session() as session:
+        versions = {
+            ref: switch(services, session, RefName("ostree", repo, ref), repo_id, number)
+            for ref, number in revisions.items()
+        }
+        ostree_summary.refresh(services, session, repo_id, source=source)
+    for ref, commit in targets.items():
+        services.metrics.published.labels("ostree").inc()
+        log.info(
+            "published",
+            kind="ostree",
+            repo=repo,
+            ref=ref,
+            commit=commit.hex(),
+            version=versions[ref],
+            seconds=round(time.monotonic() - started, 3),
+        )
