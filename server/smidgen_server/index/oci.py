@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, delete, func, select, update
+from sqlalchemy import Row, Select, Table, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from smidgen_server.index.base import CHUNK, insert_ignore, select_in
@@ -128,10 +128,7 @@ def repos_showing(session: Session, digest: str, limit: int) -> list[str]:
 
 def link_blob(session: Session, repo_id: int, blob_id: int, now: int) -> None:
     """Show the blob in the repository, or note that a pusher has found it there."""
-    insert_ignore(session, oci_blob, [{"repo_id": repo_id, "blob_id": blob_id, "touched": now}])
-    session.execute(
-        update(oci_blob).where(oci_blob.c.repo_id == repo_id, oci_blob.c.blob_id == blob_id).values(touched=now)
-    )
+    _put(session, oci_blob, {"repo_id": repo_id, "blob_id": blob_id}, {"touched": now})
 
 
 def unlink_blob(session: Session, link: LinkedBlob) -> None:
@@ -177,9 +174,8 @@ def put_manifest(session: Session, repo_id: int, blob_id: int, new: NewManifest,
         "annotations": json.dumps(dict(new.annotations), separators=(",", ":")),
         "pushed": now,
     }
+    _put(session, oci_manifest, {"repo_id": repo_id, "digest": new.digest}, values)
     key = (oci_manifest.c.repo_id == repo_id, oci_manifest.c.digest == new.digest)
-    insert_ignore(session, oci_manifest, [{"repo_id": repo_id, "digest": new.digest, **values}])
-    session.execute(update(oci_manifest).where(*key).values(**values))
     manifest_id = int(session.scalars(select(oci_manifest.c.id).where(*key)).one())
     rows = [{"manifest_id": manifest_id, "digest": digest} for digest in sorted(set(new.references))]
     if rows:
@@ -249,9 +245,7 @@ def list_referrers(
 def set_tags(session: Session, repo_id: int, manifest_id: int, names: Iterable[str], now: int) -> None:
     """Point the tags at the manifest, wherever they pointed before."""
     for name in sorted(set(names)):
-        values = {"manifest_id": manifest_id, "updated": now}
-        insert_ignore(session, oci_tag, [{"repo_id": repo_id, "name": name, **values}])
-        session.execute(update(oci_tag).where(oci_tag.c.repo_id == repo_id, oci_tag.c.name == name).values(**values))
+        _put(session, oci_tag, {"repo_id": repo_id, "name": name}, {"manifest_id": manifest_id, "updated": now})
 
 
 def delete_tag(session: Session, repo_id: int, name: str) -> bool:
@@ -265,3 +259,14 @@ def list_tags(session: Session, repo_id: int, last: str, limit: int) -> list[str
     """Tags after `last` ("" for the start), in byte order."""
     query = select(oci_tag.c.name).where(oci_tag.c.repo_id == repo_id, oci_tag.c.name > last)
     return list(session.scalars(query.order_by(oci_tag.c.name).limit(limit)))
+
+
+def _put(session: Session, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Change the row of that key, or insert it.
+
+    In this order: a row that is deleted by somebody else between the two is inserted, one that is inserted by somebody
+    else is as new as ours. The other way round a deletion in between would leave no row at all.
+    """
+    where = [table.c[name] == value for name, value in key.items()]
+    if session.execute(update(table).where(*where).values(**values)).rowcount == 0:  # type: ignore[attr-defined]
+        insert_ignore(session, table, [{**key, **values}])

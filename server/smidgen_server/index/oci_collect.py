@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, select, tuple_
+from sqlalchemy import Column, ColumnElement, and_, delete, select, tuple_
 from sqlalchemy.orm import Session
 
 import smidgen_server.index.tables  # noqa: F401  (every table that could refer to a blob is in the metadata)
@@ -65,12 +65,13 @@ def unknown_digests(session: Session, digests: Iterable[str]) -> Iterator[str]:
 
 
 def _link_is_dead(before: int) -> ColumnElement[bool]:
-    digest = select(blob.c.digest).where(blob.c.id == oci_blob.c.blob_id).scalar_subquery()
     used = (
-        exists()
-        .where(oci_reference.c.digest == digest)
-        .where(oci_manifest.c.id == oci_reference.c.manifest_id)
-        .where(oci_manifest.c.repo_id == oci_blob.c.repo_id)
+        select(oci_reference.c.manifest_id)
+        .join(blob, blob.c.digest == oci_reference.c.digest)
+        .join(oci_manifest, oci_manifest.c.id == oci_reference.c.manifest_id)
+        .where(blob.c.id == oci_blob.c.blob_id, oci_manifest.c.repo_id == oci_blob.c.repo_id)
+        .correlate(oci_blob)
+        .exists()
     )
     return and_(oci_blob.c.touched < before, ~used)
 
@@ -80,7 +81,11 @@ def _blob_is_dead(before: int) -> ColumnElement[bool]:
     columns = [
         key.parent for table in metadata.tables.values() for key in table.foreign_keys if key.column is blob.c.id
     ]
-    return and_(blob.c.created < before, *(~exists().where(column == blob.c.id) for column in columns))
+    return and_(blob.c.created < before, *(~_refers(column) for column in columns))
+
+
+def _refers(column: Column[Any]) -> ColumnElement[bool]:
+    return select(column).where(column == blob.c.id).correlate(blob).exists()
 
 
 def _count(session: Session, statement: Any) -> int:

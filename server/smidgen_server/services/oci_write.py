@@ -1,7 +1,7 @@
 """Writing transactions of the registry, safe against the garbage collector.
 
 A row that a transaction refers to (a blob, a manifest) may be deleted by another one between two of its statements.
-The database then refuses the first one with an IntegrityError, and running it again finds the new state.
+The first one then finds no row or is refused with an IntegrityError, and running it again finds the new state.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, NoResultFound
 from sqlalchemy.orm import Session
 
 from smidgen_server.index.base import Index
@@ -26,7 +26,7 @@ def writing(index: Index, work: Callable[[Session], T]) -> T:
         try:
             with index.session() as session:
                 return work(session)
-        except IntegrityError:
+        except (IntegrityError, NoResultFound):
             continue
     with index.session() as session:
         return work(session)
