@@ -227,13 +227,15 @@ def test_what_arrived_before_the_sender_went_away_is_kept(tmp_path: Path) -> Non
     import socket
 
     received = Received()
-    with run_server(tmp_path / "data", extend=received.routes) as running:
+    with structlog.testing.capture_logs() as lines, run_server(tmp_path / "data", extend=received.routes) as running:
         host, port = running.host.split(":")
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(b"PUT /drain HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + b"x" * 600)
         assert received.ended.wait(10)
     assert b"".join(received.batches) == b"x" * 600
     assert isinstance(received.failures[0], ClientDisconnect)
+    assert [line["log_level"] for line in lines if line.get("path") == "/drain"] == ["info"]
+    assert lines[-1]["status"] == 499
 
 
 def test_an_answer_that_breaks_off_is_seen_by_the_client(failing_server: RunningServer) -> None:
