@@ -1,0 +1,3 @@
+from typing import Any
+
+def align(old: Any, new: Any, depth: int = 32, step: int = 1) -> bytes: ...

@@ -1,0 +1,6 @@
+from typing import Any
+
+def predict(
+    old: Any, blocks: Any, order: Any, old_segments: Any, new_segments: Any, regions: Any, places: Any, out: Any
+) -> None: ...
+def blank(image: Any, segments: Any, regions: Any) -> None: ...
