@@ -1,4 +1,8 @@
-"""Structured logs: one JSON object per line on stderr; the standard library's loggers go the same way."""
+"""Structured logs: one JSON object per line on stderr; the standard library's loggers go the same way.
+
+Our own events take structlog's short path, without the standard library: a pull makes tens of thousands of requests,
+and each one is a line (the long path costs about 0.1 ms of every request).
+"""
 
 from __future__ import annotations
 
@@ -7,22 +11,42 @@ import sys
 from typing import Any, Final
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
 
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _SHARED: Final[list[Any]] = [
     structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_logger_name,
-    structlog.stdlib.add_log_level,
+    structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.format_exc_info,
 ]
 
 
+class NamedLogger(structlog.WriteLogger):
+    """Writes to stderr; keeps the name that `get_logger` was given."""
+
+    def __init__(self, name: str = "smidgen") -> None:
+        super().__init__(sys.stderr)
+        self.name = name
+
+
 def configure(level: str) -> None:
     """Set up the process's logging. Called once, by the command that runs the server."""
+    structlog.configure(
+        processors=[*_SHARED, _add_name, structlog.processors.JSONRenderer()],
+        logger_factory=NamedLogger,
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        cache_logger_on_first_use=True,
+    )
+    _configure_others(_LEVELS[level])
+
+
+def _configure_others(level: int) -> None:
+    """uvicorn, alembic and whoever else uses the standard library's logging."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_SHARED,
+            foreign_pre_chain=[*_SHARED, structlog.stdlib.add_logger_name],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
@@ -31,19 +55,15 @@ def configure(level: str) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    root.setLevel(level)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = name != "uvicorn.access"
-    logging.getLogger("alembic").setLevel(max(logging.WARNING, root.level))
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *_SHARED,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
+    for name in ("alembic", "httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, level))
+
+
+def _add_name(logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event["logger"] = logger.name
+    return event
