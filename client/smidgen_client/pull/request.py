@@ -45,7 +45,7 @@ class PullResult:
     Args:
         stored: name of the revision in the store; differs from `revision` for images with rewritten layers.
         unchanged: the store had the revision already.
-        files: of the revision. contents_*: distinct bodies of files: all, already in the store, taken from seeds, fetched.
+        files: of the revision. contents_*: distinct bodies of files: all, in the store already, from seeds, fetched.
         bytes_full: what a device without anything would fetch; bytes_planned: what was announced for this one;
             bytes_fetched: what was really fetched, metadata and repetitions included.
         requests: made, those for metadata included; requests_planned: announced for contents.

@@ -25,6 +25,7 @@ from smidgen_deltas.oci.media import Compression, layer_compression
 from smidgen_deltas.oci.model import Descriptor, Index
 from smidgen_deltas.ostree.filez import inflate, read_filez_header
 from smidgen_deltas.ostree.repo import Repository
+from smidgen_deltas.tar.member import Member
 from smidgen_deltas.tar.pieces import Content
 from smidgen_deltas.tar.recipe import Splitter
 
@@ -106,12 +107,16 @@ def _contents(path: Path, packing: str, stamp: Stamp) -> list[tuple[bytes, int, 
 
 def _split(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, int, int]]:
     at = 0
-    for piece in Splitter(blocks, lambda member, size: None):
+    for piece in Splitter(blocks, _unwanted):
         if isinstance(piece, Content):
             yield piece.sha256, at, piece.size
             at += piece.size
         else:
             at += len(piece.data)
+
+
+def _unwanted(member: Member, size: int) -> None:  # noqa: ARG001 - a tar sink
+    return None
 
 
 def _is_layer(path: Path) -> bool:

@@ -70,16 +70,16 @@ class Seeds:
         failed: list[str] = []
         plain = [(content, place) for content, place in self._found.items() if place.packing != LAYER]
         with ThreadPoolExecutor(THREADS, thread_name_prefix="seed") as pool:
-            for note in pool.map(lambda one: _give(sink, one[0], _reader(one[1])), plain):
-                failed += note
+            for reasons in pool.map(lambda one: _give(sink, one[0], _reader(one[1])), plain):
+                failed += reasons
         layers: dict[Path, list[tuple[int, Location]]] = {}
         for content, place in self._found.items():
             if place.packing == LAYER:
                 layers.setdefault(place.path, []).append((content, place))
         for path, wanted in layers.items():
             failed += _take_from_layer(sink, path, wanted)
-        for note in failed:
-            self._progress.say(note)
+        for reason in failed:
+            self._progress.say(reason)
         return failed
 
     def remember(self, address: Address, places: Iterable[Place]) -> None:

@@ -119,7 +119,7 @@ class OstreeAssembly:
             entry = self._tree.files[number]
             self._transaction.put_file(entry.checksum, self._headers[entry.header], size, blocks())
 
-    def add_blob(self, blob: WholeBlob, file: Path) -> None:
+    def add_blob(self, blob: WholeBlob, file: Path) -> None:  # noqa: ARG002 - see Assembly
         raise RuntimeError("commits have no blobs")
 
     @property
