@@ -54,7 +54,7 @@ class Image:
     places: array[int]
 
 
-def parse(data: bytes | memoryview) -> Image | None:
+def parse(data: bytes | bytearray | memoryview) -> Image | None:
     """None unless `data` is an executable or library of a known machine whose tables lie inside it."""
     try:
         return _parse(memoryview(data))

@@ -1,0 +1,120 @@
+"""Compressing the streams of a frame: LZMA2 with settings for each kind of stream, or zstd for devices short of CPU.
+
+Stored frame: for each of ops, control, diff, extra, literal: one byte of codec, varint raw size, varint stored size; then
+the stored streams in that order. Codec 0: as it is; 1: zstd, one frame; 2: raw LZMA2, followed by what its filter needs:
+one byte lc + 16 * pb, one byte log2 of the dictionary.
+"""
+
+from __future__ import annotations
+
+import lzma
+from dataclasses import dataclass
+from typing import Any, Final
+
+from smidgen_deltas import zstd
+from smidgen_deltas.errors import FormatError, LimitExceeded, UnsupportedFeature
+from smidgen_deltas.wire import WireReader, put_varint
+
+NAMES: Final = ("ops", "control", "diff", "extra", "literal")
+STORED, ZSTD, LZMA2 = range(3)
+MAX_DICTIONARY: Final = 26  # log2: 64 MiB
+_SETTINGS: Final = {"ops": ((0, 0),), "control": ((0, 0),), "diff": ((3, 0), (0, 2)), "extra": ((3, 2), (0, 2))}
+_LITERAL: Final = ((3, 0), (3, 2))
+_PRESET: Final = {"fast": 1, "default": 6, "best": 9 | lzma.PRESET_EXTREME}
+
+
+class FrameCorrupt(FormatError):
+    """The compressed streams of a frame are damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The decoded streams of a frame."""
+
+    ops: bytes
+    control: bytes
+    diff: bytes
+    extra: bytes
+    literal: bytes
+
+    def parts(self) -> tuple[bytes, ...]:
+        return (self.ops, self.control, self.diff, self.extra, self.literal)
+
+
+def pack(streams: Streams, effort: str) -> bytes:
+    """The stored form; for each stream the smallest of the codecs that the effort tries."""
+    head = bytearray()
+    body = []
+    for name, raw in zip(NAMES, streams.parts(), strict=True):
+        codec, stored = _pack_one(name, raw, effort)
+        head.append(codec)
+        put_varint(head, len(raw))
+        put_varint(head, len(stored))
+        body.append(stored)
+    return bytes(head) + b"".join(body)
+
+
+def unpack(stored: bytes, raw_limit: int) -> Streams:
+    """Decode a verified frame.
+
+    Raises LimitExceeded when its streams are larger together than `raw_limit`, before decoding any; FrameCorrupt.
+    """
+    reader = WireReader(stored, "delta frame")
+    sizes = [(reader.take(1)[0], reader.number(raw_limit, name), reader.number(len(stored), name)) for name in NAMES]
+    if sum(raw for _, raw, _ in sizes) > raw_limit:
+        raise LimitExceeded("frame is larger than its header says", limit=raw_limit)
+    parts = [_unpack_one(codec, reader.take(size), raw) for codec, raw, size in sizes]
+    reader.done()
+    return Streams(*parts)
+
+
+def _pack_one(name: str, raw: bytes, effort: str) -> tuple[int, bytes]:
+    candidates = [(STORED, raw)]
+    if raw:
+        if effort == "fast":
+            candidates.append((ZSTD, zstd.compress(raw, 9)))
+        else:
+            settings = _SETTINGS.get(name, _LITERAL)
+            for lc, pb in settings if effort == "best" else settings[:1]:
+                candidates.append((LZMA2, _lzma(raw, lc, pb, effort)))
+            if name == "literal" and len(raw) < 1 << 16:
+                candidates.append((ZSTD, zstd.compress(raw, 19)))
+    return min(candidates, key=lambda candidate: len(candidate[1]))
+
+
+def _lzma(raw: bytes, lc: int, pb: int, effort: str) -> bytes:
+    log = min(max((len(raw) - 1).bit_length(), 16), MAX_DICTIONARY)
+    data = lzma.compress(raw, format=lzma.FORMAT_RAW, filters=[_filter(lc, pb, log, _PRESET[effort])])
+    return bytes((lc + 16 * pb, log)) + data
+
+
+def _filter(lc: int, pb: int, log: int, preset: int) -> dict[str, Any]:
+    return {"id": lzma.FILTER_LZMA2, "preset": preset, "lc": lc, "lp": 0, "pb": pb, "dict_size": 1 << log}
+
+
+def _unpack_one(codec: int, stored: bytes, raw: int) -> bytes:
+    if codec == STORED:
+        if len(stored) != raw:
+            raise FrameCorrupt("stored stream has the wrong size", expected=raw, found=len(stored))
+        return stored
+    if codec == ZSTD:
+        return zstd.decompress(stored, raw)
+    if codec != LZMA2:
+        raise UnsupportedFeature("unknown codec", codec=codec)
+    return _unlzma(stored, raw)
+
+
+def _unlzma(stored: bytes, raw: int) -> bytes:
+    if len(stored) < 3:
+        raise FrameCorrupt("LZMA2 stream without settings")
+    lc, pb, log = stored[0] % 16, stored[0] // 16, stored[1]
+    if lc > 4 or pb > 4 or not 12 <= log <= MAX_DICTIONARY:
+        raise FrameCorrupt("LZMA2 settings out of range", lc=lc, pb=pb, dictionary=log)
+    try:
+        decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=[_filter(lc, pb, log, 0)])
+        out = decoder.decompress(stored[2:], raw + 1)
+    except lzma.LZMAError as error:
+        raise FrameCorrupt("LZMA2 stream is damaged", reason=str(error)) from error
+    if len(out) != raw or decoder.unused_data:
+        raise FrameCorrupt("LZMA2 stream has the wrong size", expected=raw, found=len(out))
+    return out

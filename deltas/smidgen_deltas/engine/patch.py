@@ -1,0 +1,245 @@
+"""The codec for one pair of files: an alignment, the differences along it, and what is new.
+
+A patch is three streams and the number of a transform. The streams are not compressed here: those of many files
+compress better together. With a transform other than PLAIN the difference is taken not to the old bytes but to what the
+old bytes predict once the alignment is known (see `kernels/references`): control is decoded first, then the prediction
+is made, then the difference is added. A wrong prediction costs bytes and can never give a wrong file.
+
+control, all numbers varints (zigzag for signed ones): block count; per block: bytes of `extra` before it, distance of
+its place in the old file from the end of the block before it (signed), length. Before that, for REFERENCES, the
+segments of the new image: count, then address, offset, size in file, size in memory for each.
+"""
+
+from __future__ import annotations
+
+import lzma
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from smidgen_deltas.engine import elf
+from smidgen_deltas.errors import FormatError
+from smidgen_deltas.kernels.align import align
+from smidgen_deltas.kernels.patching import add, subtract
+from smidgen_deltas.kernels.references import blank, predict
+from smidgen_deltas.wire import WireReader, put_varint
+
+PLAIN: Final = 0
+REFERENCES: Final = 1
+TRANSFORMS: Final = {PLAIN: "plain-1", REFERENCES: "elf-references-1"}
+MAX_PREDICTED: Final = 512 << 20  # larger files are coded plainly; prediction holds the whole new file in memory
+MAX_SEGMENTS: Final = 64
+BLOCK: Final = 1 << 20
+DEEP: Final = 96
+_MANY: Final = 1 << 48
+_DEPTH: Final = {"fast": (6, 4), "default": (24, 1), "best": (24, 1)}  # effort -> candidates, index step
+
+Buffer = bytes | bytearray | memoryview
+
+
+class PatchCorrupt(FormatError):
+    """A patch does not fit its old file, its streams or its declared size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """What turns an old file into a new one. transform: a key of TRANSFORMS."""
+
+    transform: int
+    control: bytes
+    diff: bytes
+    extra: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Control:
+    segments: array[int]
+    blocks: array[int]  # triples (new, old, length)
+
+
+def make_patch(old: Buffer, new: Buffer, effort: str = "default") -> Patch:
+    """A patch from `old` to `new`.
+
+    Args:
+        effort: "fast", "default" or "best".
+    Memory: the index of `kernels.align`, plus, for code, three copies of the files.
+    """
+    depth, step = _DEPTH[effort]
+    old_image, new_image = _images(old, new, effort)
+    if old_image is None or new_image is None:
+        return _plain(old, new, array("q", align(_c(old), _c(new), depth, step)))
+    masked_old, masked_new = bytearray(old), bytearray(new)
+    blank(masked_old, old_image.segments, old_image.regions)
+    blank(masked_new, new_image.segments, new_image.regions)
+    masked = array("q", align(masked_old, masked_new, depth, step))
+    found = _predicted(old, new, masked, old_image, new_image)
+    if effort != "best":
+        return found
+    # a deeper search finds longer matches, which are not always the right ones: try and weigh
+    direct = array("q", align(_c(old), _c(new), depth, step))
+    deeper = array("q", align(masked_old, masked_new, DEEP, step))
+    others = [_predicted(old, new, blocks, old_image, new_image) for blocks in (direct, deeper)]
+    return min([found, *others, _plain(old, new, direct)], key=weight)
+
+
+def apply_patch(patch: Patch, old: Buffer, size: int) -> Iterator[bytes]:
+    """The new file, in blocks of at most BLOCK bytes (plain) or at once (predicted).
+
+    Raises PatchCorrupt unless patch and old file give exactly `size` bytes; that may be after some blocks.
+    """
+    if patch.transform not in TRANSFORMS:
+        raise PatchCorrupt("patch needs a transform that is not known here", transform=patch.transform)
+    control = _read_control(patch, len(old), size)
+    if patch.transform == PLAIN:
+        return _apply_plain(patch, control.blocks, memoryview(old), size)
+    return _apply_predicted(patch, control, old, size)
+
+
+def weight(patch: Patch) -> int:
+    """A quick estimate of the compressed size in bytes."""
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 1, "lc": 0, "pb": 0}]
+    return sum(
+        len(lzma.compress(part, format=lzma.FORMAT_RAW, filters=filters))
+        for part in (patch.control, patch.diff, patch.extra)
+    )
+
+
+def _images(old: Buffer, new: Buffer, effort: str) -> tuple[elf.Image | None, elf.Image | None]:
+    if effort == "fast" and len(new) > 64 << 20:
+        return None, None
+    if max(len(old), len(new)) > MAX_PREDICTED:
+        return None, None
+    first = elf.parse(old)
+    second = elf.parse(new) if first else None
+    if first and second and first.machine == second.machine:
+        return first, second
+    return None, None
+
+
+def _plain(old: Buffer, new: Buffer, blocks: array[int]) -> Patch:
+    view = memoryview(old)
+    diff = bytearray()
+    for number in range(0, len(blocks), 3):
+        at, old_at, length = blocks[number : number + 3]
+        part = bytearray(length)
+        subtract(memoryview(new)[at : at + length], view[old_at : old_at + length], part)
+        diff += part
+    return Patch(PLAIN, _control(blocks, array("Q"), PLAIN), bytes(diff), _extra(new, blocks))
+
+
+def _predicted(old: Buffer, new: Buffer, blocks: array[int], first: elf.Image, second: elf.Image) -> Patch:
+    base = bytearray(len(new))
+    predict(_c(old), blocks, _order(blocks), first.segments, second.segments, first.regions, first.places, base)
+    whole = bytearray(len(new))
+    subtract(_c(new), base, whole)
+    diff = b"".join(whole[at : at + length] for at, _, length in _triples(blocks))
+    return Patch(REFERENCES, _control(blocks, second.segments, REFERENCES), diff, _extra(new, blocks))
+
+
+def _control(blocks: array[int], segments: array[int], transform: int) -> bytes:
+    out = bytearray()
+    if transform == REFERENCES:
+        put_varint(out, len(segments) // 4)
+        for value in segments:
+            put_varint(out, value)
+    put_varint(out, len(blocks) // 3)
+    end = old_end = 0
+    for at, old_at, length in _triples(blocks):
+        put_varint(out, at - end)
+        step = old_at - old_end
+        put_varint(out, 2 * step if step >= 0 else -2 * step - 1)
+        put_varint(out, length)
+        end, old_end = at + length, old_at + length
+    return bytes(out)
+
+
+def _read_control(patch: Patch, old_size: int, size: int) -> _Control:
+    """Parse and check: every block inside both files, in order, diff and extra used up exactly."""
+    reader = WireReader(patch.control, "patch control")
+    segments = array("Q")
+    if patch.transform == REFERENCES:
+        for _ in range(4 * reader.number(MAX_SEGMENTS, "segment count")):
+            segments.append(reader.number(1 << 62, "segment"))
+    blocks = array("q")
+    at = old_at = covered = 0
+    for _ in range(reader.number(reader.left // 3, "block count")):
+        at += reader.number(size - at, "gap")
+        code = reader.number(_MANY, "old offset")
+        old_at += -((code + 1) // 2) if code % 2 else code // 2
+        length = reader.number(size - at, "block length")
+        if old_at < 0 or old_at + length > old_size or not length:
+            raise PatchCorrupt("block leaves the old file", offset=reader.offset, at=old_at, length=length)
+        blocks.extend((at, old_at, length))
+        at += length
+        old_at += length
+        covered += length
+    reader.done()
+    if len(patch.diff) != covered or len(patch.extra) != size - covered:
+        raise PatchCorrupt(
+            "streams do not fill the file", size=size, diff=len(patch.diff), extra=len(patch.extra), blocks=covered
+        )
+    return _Control(segments, blocks)
+
+
+def _apply_plain(patch: Patch, blocks: array[int], old: memoryview, size: int) -> Iterator[bytes]:
+    diff, extra = memoryview(patch.diff), memoryview(patch.extra)
+    done = used = 0
+    for at, old_at, length in _triples(blocks):
+        yield from _pieces(extra[done - used : at - used])
+        for start in range(0, length, BLOCK):
+            count = min(BLOCK, length - start)
+            part = bytearray(old[old_at + start : old_at + start + count])
+            add(part, diff[used + start : used + start + count])
+            yield bytes(part)
+        used += length
+        done = at + length
+    yield from _pieces(extra[done - used : size - used])
+
+
+def _apply_predicted(patch: Patch, control: _Control, old: Buffer, size: int) -> Iterator[bytes]:
+    image = elf.parse(old)
+    if image is None or size > MAX_PREDICTED or any(value >= 1 << 62 for value in control.segments):
+        raise PatchCorrupt("patch predicts references in a file that has none", size=size)
+    blocks = control.blocks
+    out = bytearray(size)
+    predict(_c(old), blocks, _order(blocks), image.segments, control.segments, image.regions, image.places, out)
+    view, diff, extra = memoryview(out), memoryview(patch.diff), memoryview(patch.extra)
+    done = used = 0
+    for at, _, length in _triples(blocks):
+        view[done:at] = extra[done - used : at - used]
+        add(view[at : at + length], diff[used : used + length])
+        used += length
+        done = at + length
+    view[done:size] = extra[done - used : size - used]
+    yield from _pieces(view)
+
+
+def _order(blocks: array[int]) -> array[int]:
+    """Block numbers, shortest first; ties by position, so that both sides agree."""
+    return array("q", sorted(range(len(blocks) // 3), key=lambda number: (blocks[3 * number + 2], number)))
+
+
+def _extra(new: Buffer, blocks: array[int]) -> bytes:
+    view = memoryview(new)
+    parts = []
+    end = 0
+    for at, _, length in _triples(blocks):
+        parts.append(view[end:at])
+        end = at + length
+    parts.append(view[end:])
+    return b"".join(parts)
+
+
+def _triples(blocks: array[int]) -> Iterator[tuple[int, int, int]]:
+    return zip(blocks[0::3], blocks[1::3], blocks[2::3], strict=True)
+
+
+def _pieces(view: memoryview) -> Iterator[bytes]:
+    for start in range(0, len(view), BLOCK):
+        yield bytes(view[start : start + BLOCK])
+
+
+def _c(buffer: Buffer) -> memoryview:
+    """Read-only view that the kernels accept."""
+    return memoryview(buffer).cast("B")
