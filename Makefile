@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test serve check lint types imports bench fuzz tools clean
+.PHONY: demo test serve check lint types imports bench fuzz tools clean conformance conformance-official
 
 $(STAMP): pyproject.toml hatch_build.py requirements.lock $(wildcard deltas/smidgen_deltas/kernels/*.pyx)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,6 +29,14 @@ tools: $(STAMP)
 
 test: check tools
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Our own checks of the registry against the distribution specification; REGISTRY=http://HOST:PORT tests another one.
+conformance: $(STAMP)
+	$(BIN)/python -m pytest tests/conformance $(if $(REGISTRY),--registry $(REGISTRY))
+
+# The official suite, fetched through the Go module proxy; needs Go.
+conformance-official: $(STAMP)
+	$(BIN)/python tests/conformance/official.py
 
 bench: $(STAMP)
 	$(BIN)/smidgen bench all

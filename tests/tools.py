@@ -24,6 +24,7 @@ PACKAGES: Final = {
     "ostree": "ostree",
     "skopeo": "skopeo",
     "podman": "podman",
+    "buildah": "buildah",
     "flatpak": "flatpak",
     "nginx": "nginx-light",
     "postgres": "postgresql",
