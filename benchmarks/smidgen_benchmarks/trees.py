@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
 import os
+import shutil
 import stat
 import sys
 import tarfile
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from smidgen_benchmarks.measure import sha256
+from smidgen_deltas.digest import Digest
+from smidgen_deltas.oci.layout_writer import LayoutWriter
+from smidgen_deltas.oci.model import Descriptor
 from smidgen_deltas.ostree.gvariant import Variant
 from smidgen_deltas.ostree.objects import Commit, DirMeta, DirTree, FileHeader, ObjectName, ObjectType, checksum_file
 from smidgen_deltas.ostree.repo_writer import RepositoryWriter, Transaction
 
+MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 CREATED: Final = "2026-01-01T00:00:00Z"
 
 
@@ -81,19 +87,53 @@ def _put(kind: ObjectType, data: bytes, transaction: Transaction) -> bytes:
     return checksum
 
 
+def image_of_folder(folder: Path, layout: Path, tag: str, scratch: Path) -> None:
+    """An image whose one gzip layer is the folder, tagged in an OCI layout."""
+    tar, packed = scratch / "layer.tar", scratch / "layer.tar.gz"
+    folder_to_tar(folder, tar)
+    with tar.open("rb") as source, packed.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+    writer = LayoutWriter.open_or_create(layout)
+    layer = Digest("sha256", sha256(packed))
+    with packed.open("rb") as source:
+        writer.put_blob(layer, iter(lambda: source.read(1 << 20), b""))
+    config = _dump(_config(sha256(tar)))
+    manifest = _dump(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": _descriptor("application/vnd.oci.image.config.v1+json", writer.put_bytes(config), len(config)),
+            "layers": [_descriptor("application/vnd.oci.image.layer.v1.tar+gzip", layer, packed.stat().st_size)],
+        }
+    )
+    writer.set_ref(tag, Descriptor(media_type=MANIFEST, digest=writer.put_bytes(manifest), size=len(manifest)))
+    tar.unlink()
+    packed.unlink()
+
+
+def _descriptor(media_type: str, digest: Digest, size: int) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": str(digest), "size": size}
+
+
+def _dump(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _config(diff_id: str) -> dict[str, Any]:
+    return {
+        "architecture": "amd64",
+        "os": "linux",
+        "created": CREATED,
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{diff_id}"]},
+        "history": [{"created": CREATED, "created_by": "smidgen bench"}],
+    }
+
+
 def docker_archive(layer: Path, archive: Path) -> None:
     """An image with `layer` as its only layer, in the form that `docker save` writes and skopeo reads."""
     digest = sha256(layer)
-    config = json.dumps(
-        {
-            "architecture": "amd64",
-            "os": "linux",
-            "created": CREATED,
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-            "history": [{"created": CREATED, "created_by": "smidgen bench"}],
-        }
-    ).encode()
+    config = _dump(_config(digest))
     name = f"{hashlib.sha256(config).hexdigest()}.json"
     manifest = json.dumps([{"Config": name, "RepoTags": None, "Layers": [f"{digest}.tar"]}]).encode()
     with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT if layer.stat().st_size < 1 << 33 else None) as out:

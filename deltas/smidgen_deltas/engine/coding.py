@@ -1,7 +1,7 @@
 """Compressing the streams of a frame: LZMA2 with settings for each kind of stream, or zstd for devices short of CPU.
 
-Stored frame: for each of ops, control, diff, extra, literal: one byte of codec, varint raw size, varint stored size; then
-the stored streams in that order. Codec 0: as it is; 1: zstd, one frame; 2: raw LZMA2, followed by what its filter needs:
+Stored frame: for each of ops, control, diff, extra, literal: one byte of codec, varint raw size, varint stored size;
+then the stored streams in that order. Codec 0: as it is; 1: zstd, one frame; 2: raw LZMA2 behind what its filter needs:
 one byte lc + 16 * pb, one byte log2 of the dictionary.
 """
 
