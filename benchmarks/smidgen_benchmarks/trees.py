@@ -106,7 +106,7 @@ def image_of_folder(folder: Path, layout: Path, tag: str, scratch: Path) -> None
             "layers": [_descriptor("application/vnd.oci.image.layer.v1.tar+gzip", layer, packed.stat().st_size)],
         }
     )
-    writer.set_ref(tag, Descriptor(media_type=MANIFEST, digest=writer.put_bytes(manifest), size=len(manifest)))
+    writer.set_ref(tag, Descriptor(MANIFEST, writer.put_bytes(manifest), len(manifest), annotations={}))
     tar.unlink()
     packed.unlink()
 
