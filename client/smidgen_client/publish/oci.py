@@ -97,7 +97,7 @@ class _Pusher:
             for child in self._children(manifest, depth):
                 self.push(child, str(child.digest), depth - 1)
         else:
-            for blob in dict.fromkeys(self._own_blobs(manifest), None):
+            for blob in {one.digest: one for one in self._own_blobs(manifest)}.values():
                 self._blob(blob)
         headers = {"Content-Type": manifest.media_type}
         self._api.call("PUT", f"{self._base}/manifests/{reference}", body=manifest.body, headers=headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -42,7 +43,7 @@ class Pull:
     def run(self) -> PullResult:
         """Raises what its parts raise; what was verified until then is kept for the next run."""
         request, target = self.request, open_target(self.request)
-        with exclusive(target.lock, wait=request.wait):
+        with nullcontext() if request.dry_run else exclusive(target.lock, wait=request.wait):
             document = fetch_document(
                 self.transport, self.state.trust, request.name, request.keys, self.progress, int(self.now())
             )
@@ -62,6 +63,8 @@ class Pull:
             return self._fill(assembly, document, packmap, seeds)
 
     def _fill(self, assembly: Assembly, document: RefDocument, packmap: PackMap, seeds: Seeds) -> PullResult:
+        if not self.request.dry_run:
+            assembly.begin()
         missing = assembly.missing()
         seeds.find(assembly.contents, missing)
         remote = seeds.without(missing)

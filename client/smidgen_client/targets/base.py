@@ -55,7 +55,7 @@ class Decision:
 class Assembly(Protocol):
     """One revision on its way into a store. `add` may be called by several threads, the rest by one.
 
-    Order: missing, decide, any number of add and add_blob, seal (until it asks for nothing more), finish.
+    Order: begin, missing, decide, any number of add and add_blob, seal (until it asks for nothing more), finish.
     """
 
     @property
@@ -67,6 +67,9 @@ class Assembly(Protocol):
     @property
     def files(self) -> int:
         """Files of the revision."""
+
+    def begin(self) -> None:
+        """Open the store for writing. Before that nothing is changed; a dry run never calls it."""
 
     def missing(self) -> bytearray:
         """One flag per content: 1 where the store needs it and does not have it."""

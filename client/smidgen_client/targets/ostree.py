@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -68,29 +68,30 @@ class OstreeTarget:
         if not isinstance(tree, OstreeTree):
             raise UsageError("an image cannot be pulled into an ostree repository", ref=document.ref)
         check_tree(tree, document.revision.raw)
-        writer = RepositoryWriter.open_or_create(self.path, self.mode or default_mode())
-        with writer.transaction() as transaction:
-            yield OstreeAssembly(tree, document, transaction, self, writer.mode)
+        with ExitStack() as stack:
+            yield OstreeAssembly(tree, document, self, stack)
 
 
 class OstreeAssembly:
     """See targets.base.Assembly."""
 
-    def __init__(
-        self, tree: OstreeTree, document: RefDocument, transaction: Transaction, target: OstreeTarget, mode: str
-    ) -> None:
-        self._tree, self._document, self._transaction, self._target = tree, document, transaction, target
-        self._mode = mode
+    def __init__(self, tree: OstreeTree, document: RefDocument, target: OstreeTarget, stack: ExitStack) -> None:
+        self._tree, self._document, self._target, self._stack = tree, document, target, stack
+        self._opened: tuple[Transaction, str] | None = None
         self._headers = [FileHeader.decode(header) for header in tree.headers]
         self._uses: dict[int, list[int]] = {}
         self._bare: list[int] = []
-        for number, entry in enumerate(tree.files):
-            if transaction.has(ObjectName(ObjectType.FILE, entry.checksum)):
-                continue
-            if entry.content < 0:
-                self._bare.append(number)
-            else:
-                self._uses.setdefault(entry.content, []).append(number)
+
+    @property
+    def _transaction(self) -> Transaction:
+        if self._opened is None:
+            raise RuntimeError("the repository was not opened for writing")
+        return self._opened[0]
+
+    def begin(self) -> None:
+        target = self._target
+        writer = RepositoryWriter.open_or_create(target.path, target.mode or default_mode())
+        self._opened = (self._stack.enter_context(writer.transaction()), writer.mode)
 
     @property
     def contents(self) -> tuple[ContentRef, ...]:
@@ -105,13 +106,29 @@ class OstreeAssembly:
         return len(self._tree.files)
 
     def missing(self) -> bytearray:
+        has = self._has()
+        self._uses, self._bare = {}, []
         flags = bytearray(len(self._tree.contents))
-        for content in self._uses:
-            flags[content] = 1
+        for number, entry in enumerate(self._tree.files):
+            if has(ObjectName(ObjectType.FILE, entry.checksum)):
+                continue
+            if entry.content < 0:
+                self._bare.append(number)
+            else:
+                self._uses.setdefault(entry.content, []).append(number)
+                flags[entry.content] = 1
         return flags
 
+    def _has(self) -> Callable[[ObjectName], bool]:
+        if self._opened is not None:
+            return self._opened[0].has
+        try:
+            return Repository.open(self._target.path).has
+        except NotFound:
+            return lambda name: False  # noqa: ARG005
+
     def decide(self, packmap: PackMap, remote: bytearray, cost: int) -> Decision:  # noqa: ARG002 - see Assembly
-        return Decision(self.missing())
+        return Decision(bytearray(self._uses.get(at) is not None for at in range(len(self._tree.contents))))
 
     def add(self, content: int, blocks: Blocks) -> None:
         size = self._tree.contents[content].size
@@ -147,11 +164,10 @@ class OstreeAssembly:
         return commit.hex()
 
     def places(self) -> list[Place]:
-        if self._mode == "bare-split-xattrs":
-            return []
-        packing = "filez" if self._mode.startswith("archive") else "plain"
+        mode = self._opened[1] if self._opened else ""
+        packing = "filez" if mode.startswith("archive") else "plain"
         return [
-            Place(ref.sha256, ref.size, loose_path(ObjectName(ObjectType.FILE, entry.checksum), self._mode), 0, packing)
+            Place(ref.sha256, ref.size, loose_path(ObjectName(ObjectType.FILE, entry.checksum), mode), 0, packing)
             for entry in self._tree.files
             if entry.content >= 0 and (ref := self._tree.contents[entry.content])
         ]
