@@ -46,14 +46,10 @@ class Root(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A source or target. Either `sha256` names it, or `index` does: into the contents of a tree document.
-
-    For sources that is the document which is source number `document`; for targets it is the first target.
-    """
+    """A source or target. Targets but the first may be named by `index` into the contents of the first instead."""
 
     size: int
     sha256: bytes | None = None
-    document: int = 0
     index: int = 0
 
 
@@ -94,18 +90,25 @@ class Header:
 # -- operations --------------------------------------------------------------------------------------------------------
 
 
+class Space(IntEnum):
+    """What a reference counts: sources, targets of this delta, or the contents of all source documents in a row."""
+
+    SOURCE = 0
+    TARGET = 1
+    CONTENT = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Where old bytes come from: a source or an earlier target, and streams inside it.
+    """Where old bytes come from.
 
     Args:
-        target: whether `number` counts targets instead of sources.
         path: pairs (transform, stream): take apart with that transform, go on with that stream.
     """
 
-    target: bool
+    space: Space
     number: int
-    path: tuple[tuple[int, int], ...] = ()
+    path: tuple[tuple[Transform, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +144,9 @@ class Inner:
 
 @dataclass(frozen=True, slots=True)
 class Repacked:
-    """Streams, each with an operation of its own, put together by transforms[`transform`]; recipe in the literals."""
+    """Streams, each with an operation of its own, put together by `transform`; recipe: its length in the literals."""
 
-    transform: int
+    transform: Transform
     recipe: int
     streams: tuple[Inner, ...]
 
@@ -153,69 +156,88 @@ STREAMS: Final = ("control", "diff", "extra", "literal")
 _WHOLE, _COPY, _PATCHED, _REPACKED = range(4)
 
 
-def encode_op(out: bytearray, op: Op) -> None:
-    """Append one operation."""
+def encode_op(out: bytearray, op: Op, table: dict[Transform, int]) -> None:
+    """Append one operation; transforms that are not in `table` are added to it."""
     if isinstance(op, Whole):
         out.append(_WHOLE)
     elif isinstance(op, Copy):
         out.append(_COPY)
-        _put_ref(out, op.ref)
+        _put_ref(out, op.ref, table)
     elif isinstance(op, Patched):
         out.append(_PATCHED)
-        _put_ref(out, op.ref)
+        _put_ref(out, op.ref, table)
         for value in (op.transform, op.control, op.diff, op.extra):
             put_varint(out, value)
     else:
         out.append(_REPACKED)
-        for value in (op.transform, op.recipe, len(op.streams)):
+        for value in (table.setdefault(op.transform, len(table)), op.recipe, len(op.streams)):
             put_varint(out, value)
         for inner in op.streams:
             put_varint(out, inner.size)
-            encode_op(out, inner.op)
+            encode_op(out, inner.op, table)
 
 
-def decode_op(reader: WireReader, header: Header, before: int, depth: int = 0) -> Op:
-    """Read one operation of target number `before`; it may use only targets that come earlier."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a reference may name at some point: how many sources, targets rebuilt so far, contents of the documents."""
+
+    sources: int
+    targets: int
+    contents: int
+
+
+def decode_op(reader: WireReader, transforms: tuple[Transform, ...], bounds: Bounds, depth: int = 0) -> Op:
+    """Read one operation. Raises DeltaCorrupt for a reference outside of `bounds`."""
     kind = reader.take(1)[0]
     if kind == _WHOLE:
         return Whole()
     if kind == _COPY:
-        return Copy(_ref(reader, header, before))
+        return Copy(_ref(reader, transforms, bounds))
     if kind == _PATCHED:
-        ref = _ref(reader, header, before)
-        numbers = (reader.number(MAX_SIZE, name) for name in ("transform", "control", "diff", "extra"))
+        ref = _ref(reader, transforms, bounds)
+        numbers = [reader.number(MAX_SIZE, name) for name in ("transform", "control", "diff", "extra")]
         return Patched(ref, *numbers)
     if kind != _REPACKED:
         raise UnsupportedFeature("delta has an unknown operation", offset=reader.offset, operation=kind)
     if depth >= MAX_DEPTH:
         raise LimitExceeded("files are taken apart too deep", offset=reader.offset, limit=MAX_DEPTH)
-    transform = reader.number(max(len(header.transforms) - 1, 0), "transform")
+    transform = _transform(reader, transforms)
     recipe = reader.number(MAX_FRAME, "recipe")
     count = reader.number(min(reader.left // 2, MAX_STREAMS), "stream count")
     streams = tuple(
-        Inner(reader.number(MAX_SIZE, "stream size"), decode_op(reader, header, before, depth + 1))
+        Inner(reader.number(MAX_SIZE, "stream size"), decode_op(reader, transforms, bounds, depth + 1))
         for _ in range(count)
     )
     return Repacked(transform, recipe, streams)
 
 
-def _put_ref(out: bytearray, ref: Ref) -> None:
-    put_varint(out, 2 * ref.number + ref.target)
+def _transform(reader: WireReader, transforms: tuple[Transform, ...]) -> Transform:
+    number = reader.number(max(len(transforms) - 1, 0), "transform")
+    if not transforms:
+        raise DeltaCorrupt("delta uses a transform that it does not declare", offset=reader.offset)
+    return transforms[number]
+
+
+def _put_ref(out: bytearray, ref: Ref, table: dict[Transform, int]) -> None:
+    out.append(ref.space)
+    put_varint(out, ref.number)
     put_varint(out, len(ref.path))
     for transform, stream in ref.path:
-        put_varint(out, transform)
+        put_varint(out, table.setdefault(transform, len(table)))
         put_varint(out, stream)
 
 
-def _ref(reader: WireReader, header: Header, before: int) -> Ref:
-    code = reader.number(2 * max(len(header.sources), len(header.targets)) + 1, "reference")
-    target, number = bool(code & 1), code >> 1
-    if number >= (before if target else len(header.sources)):
-        raise DeltaCorrupt("reference to what is not there yet", offset=reader.offset, target=target, number=number)
+def _ref(reader: WireReader, transforms: tuple[Transform, ...], bounds: Bounds) -> Ref:
+    code = reader.take(1)[0]
+    if code > Space.CONTENT:
+        raise UnsupportedFeature("delta refers to an unknown space", offset=reader.offset, space=code)
+    space = Space(code)
+    number = reader.number(MAX_SIZE, "reference")
+    if number >= (bounds.sources, bounds.targets, bounds.contents)[space]:
+        raise DeltaCorrupt("reference to what is not there", offset=reader.offset, space=space.name, number=number)
     steps = reader.number(MAX_DEPTH, "path length")
-    last = max(len(header.transforms) - 1, 0)
-    path = tuple((reader.number(last, "transform"), reader.number(MAX_STREAMS, "stream")) for _ in range(steps))
-    return Ref(target, number, path)
+    path = tuple((_transform(reader, transforms), reader.number(MAX_STREAMS, "stream")) for _ in range(steps))
+    return Ref(space, number, path)
 
 
 # -- header ------------------------------------------------------------------------------------------------------------
@@ -308,11 +330,8 @@ def _check(header: Header) -> None:
         raise DeltaCorrupt("the first target has no digest")
     if header.root is Root.FILE and len(header.targets) != 1:
         raise DeltaCorrupt("a plain file with several targets", targets=len(header.targets))
-    for source in header.sources:
-        if source.sha256 is None and not (
-            source.document < len(header.sources) and header.sources[source.document].sha256 is not None
-        ):
-            raise DeltaCorrupt("source is named by a document that is not there", document=source.document)
+    if any(source.sha256 is None for source in header.sources):
+        raise DeltaCorrupt("source without a digest")
 
 
 def _transforms(reader: WireReader) -> Iterator[Transform]:
@@ -322,16 +341,16 @@ def _transforms(reader: WireReader) -> Iterator[Transform]:
 
 
 def _put_entries(out: bytearray, entries: tuple[Entry, ...]) -> None:
-    """Named ones first come with digest; the others as (document, step of index, size)."""
+    """Size, then 0 and the digest, or 1 and the step of the index (zigzag) from the entry before."""
     put_varint(out, len(entries))
     last = 0
     for entry in entries:
         put_varint(out, entry.size)
         if entry.sha256 is not None:
-            put_varint(out, 0)
+            out.append(0)
             out += entry.sha256
             continue
-        put_varint(out, 1 + entry.document)
+        out.append(1)
         step = entry.index - last
         put_varint(out, 2 * step if step >= 0 else -2 * step - 1)
         last = entry.index
@@ -342,13 +361,12 @@ def _entries(reader: WireReader) -> tuple[Entry, ...]:
     last = 0
     for _ in range(reader.number(reader.left // 3, "entry count")):
         size = reader.number(MAX_SIZE, "size")
-        document = reader.number(1 << 20, "document")
-        if document == 0:
+        if reader.number(1, "kind of entry") == 0:
             found.append(Entry(size, reader.take(32)))
             continue
         code = reader.number(1 << 33, "index")
         last += -((code + 1) // 2) if code % 2 else code // 2
         if last < 0:
             raise DeltaCorrupt("negative index", offset=reader.offset)
-        found.append(Entry(size, None, document - 1, last))
+        found.append(Entry(size, None, last))
     return tuple(found)

@@ -22,6 +22,7 @@ from smidgen_deltas.wire import WireCorrupt, WireReader, put_bytes, put_varint
 MAGIC: Final = b"smtree1\n"
 OSTREE: Final = 1
 OCI: Final = 2
+TAR: Final = 3
 MAX_BLOCK: Final = 1 << 30
 MAX_SIZE: Final = 1 << 50
 _ALGORITHMS: Final = tuple(LENGTHS)
@@ -110,33 +111,62 @@ class OciTree:
     contents: tuple[ContentRef, ...]
 
 
-def encode_tree(tree: OstreeTree | OciTree) -> bytes:
+@dataclass(frozen=True, slots=True)
+class TarTree:
+    """A tar of its own, outside of any image; recipe as in LayerEntry."""
+
+    sha256: bytes
+    tar_size: int
+    recipe: bytes
+    contents: tuple[ContentRef, ...]
+
+
+Tree = OstreeTree | OciTree | TarTree
+
+
+def encode_tree(tree: Tree) -> bytes:
     """The raw form; the same tree always gives the same bytes."""
     out = bytearray(MAGIC)
     _put_contents(out, tree.contents)
     if isinstance(tree, OstreeTree):
         out.append(OSTREE)
         _put_ostree(out, tree)
+    elif isinstance(tree, TarTree):
+        out.append(TAR)
+        out += tree.sha256
+        put_varint(out, tree.tar_size)
+        put_bytes(out, tree.recipe)
     else:
         out.append(OCI)
         _put_oci(out, tree)
     return bytes(out)
 
 
-def decode_tree(raw: bytes) -> OstreeTree | OciTree:
+def decode_tree(raw: bytes) -> Tree:
     """Parse the raw form. Raises WireCorrupt, LimitExceeded, UnsupportedFeature."""
     reader = WireReader(raw, "tree document")
     reader.expect(MAGIC)
     contents = _contents(reader)
     kind = reader.take(1)[0]
     if kind == OSTREE:
-        tree: OstreeTree | OciTree = _ostree(reader, contents)
+        tree: Tree = _ostree(reader, contents)
     elif kind == OCI:
         tree = _oci(reader, contents)
+    elif kind == TAR:
+        tree = TarTree(
+            reader.take(32), reader.number(MAX_SIZE, "tar size"), reader.block(MAX_BLOCK, "recipe"), contents
+        )
     else:
         raise UnsupportedFeature("tree document of an unknown kind", kind=kind)
     reader.done()
     return tree
+
+
+def decode_contents(raw: bytes | memoryview) -> tuple[ContentRef, ...]:
+    """Only the list of contents, from the beginning of a raw document of any kind."""
+    reader = WireReader(raw, "tree document")
+    reader.expect(MAGIC)
+    return _contents(reader)
 
 
 def _put_contents(out: bytearray, contents: tuple[ContentRef, ...]) -> None:
