@@ -29,6 +29,7 @@ from smidgen_deltas.tar.extract import extract
 from smidgen_deltas.tar.member import Member
 from smidgen_deltas.tar.merge import merge
 from smidgen_deltas.tar.recipe import Content, EncodedRecipe, Splitter, decode, encode, rebuild
+from support.trees import look
 
 pytestmark = pytest.mark.needs("podman", "skopeo", "root")
 
@@ -179,41 +180,6 @@ def test_layers_come_back_bit_for_bit(image: Image) -> None:
         assert b"".join(rebuild(recipe, store.open, diff_id)) == original
 
 
-@dataclass(frozen=True)
-class OnDisk:
-    """What one path is."""
-
-    mode: int
-    owner: tuple[int, int]
-    device: int
-    mtime: int
-    content: bytes
-    xattrs: tuple[tuple[str, bytes], ...]
-    links: int
-
-
-def look(root: Path) -> dict[str, OnDisk]:
-    result = {}
-    for path in [root, *root.rglob("*")]:
-        info = path.lstat()
-        content = b""
-        if stat.S_ISREG(info.st_mode):
-            content = path.read_bytes()
-        elif stat.S_ISLNK(info.st_mode):
-            content = os.fsencode(path.readlink())
-        names = os.listxattr(path, follow_symlinks=False)
-        result[str(path.relative_to(root))] = OnDisk(
-            mode=info.st_mode,
-            owner=(info.st_uid, info.st_gid),
-            device=info.st_rdev,
-            mtime=0 if stat.S_ISDIR(info.st_mode) else info.st_mtime_ns // 1_000_000_000,
-            content=content,
-            xattrs=tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in sorted(names)),
-            links=1 if stat.S_ISDIR(info.st_mode) else info.st_nlink,
-        )
-    return result
-
-
 def test_the_merged_tree_is_the_one_that_podman_mounts(image: Image, tmp_path: Path) -> None:
     layout, manifest, _ = load(image.archive)
     store = Store()
@@ -225,7 +191,7 @@ def test_the_merged_tree_is_the_one_that_podman_mounts(image: Image, tmp_path: P
     finally:
         os.close(handle)
     assert not report.skipped
-    ours, theirs = look(tmp_path), look(image.mounted)
+    ours, theirs = (look(root, directory_times=False) for root in (tmp_path, image.mounted))
     del ours["."], theirs["."]  # no layer describes the root here
     assert ours == theirs
     assert {"opt/link/new", "etc/same", "null"} <= ours.keys()
