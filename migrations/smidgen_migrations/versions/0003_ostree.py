@@ -74,8 +74,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "ostree_visible",
-        sa.Column("repo_id", BIG_ID, nullable=False),
         sa.Column("object_id", BIG_ID, nullable=False),
+        sa.Column("repo_id", BIG_ID, nullable=False),
         sa.Column("staged", sa.Boolean(), nullable=False),
         sa.Column("added", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -84,9 +84,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["repo_id"], ["repo.id"], name=op.f("fk_ostree_visible_repo_id_repo"), ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("repo_id", "object_id", name=op.f("pk_ostree_visible")),
+        sa.PrimaryKeyConstraint("object_id", "repo_id", name=op.f("pk_ostree_visible")),
     )
-    op.create_index("ix_ostree_visible_object_id", "ostree_visible", ["object_id"])
 
 
 def downgrade() -> None:

@@ -18,8 +18,9 @@ from starlette.types import Receive, Scope, Send
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import BlobUnknown, NotFound
 from smidgen_deltas.ostree.objects import ObjectType
-from smidgen_server.api.blob_response import OCTETS, Part, Span, blob_response, parts_response
+from smidgen_server.api.blob_response import FOREVER, OCTETS, Part, Span, blob_response, parts_response
 from smidgen_server.api.conditional import http_date, not_modified_since
+from smidgen_server.blobs.spans import SmallSpans
 from smidgen_server.index import ostree as rows
 from smidgen_server.index.ostree import Servable
 from smidgen_server.services.container import Services
@@ -30,6 +31,13 @@ from smidgen_server.services.ostree_read import RepoRow
 METHODS: Final = ("GET", "HEAD")
 REVALIDATE: Final = "no-cache"  # small and mutable: summary and signature must never be seen apart for long
 OBJECT: Final = re.compile(r"objects/([0-9a-f]{2})/([0-9a-f]{62})\.(filez|dirtree|dirmeta|commit|commitmeta)\Z")
+SPECIAL: Final = frozenset({b"authorization", b"if-none-match", b"if-range", b"range"})
+FIXED: Final = (
+    (b"content-type", OCTETS.encode()),
+    (b"accept-ranges", b"bytes"),
+    (b"cache-control", f"public, {FOREVER}".encode()),
+)
+RawHeaders = list[tuple[bytes, bytes]]
 TYPES: Final = {
     "filez": ObjectType.FILE,
     "dirtree": ObjectType.DIRTREE,
@@ -41,10 +49,47 @@ TYPES: Final = {
 class OstreeRepo:
     """Answers everything below one repository; the name is a path parameter, or the default repository's."""
 
+    def __init__(self) -> None:
+        self._spans: SmallSpans | None = None
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        response = await run_in_threadpool(_answer, request)
-        await response(scope, receive, send)
+        found = self._at_once(scope)
+        if found is None:
+            response = await run_in_threadpool(_answer, Request(scope, receive))
+            await response(scope, receive, send)
+            return
+        headers, body = found
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _at_once(self, scope: Scope) -> tuple[RawHeaders, bytes] | None:
+        """Headers and body, where neither the database nor another thread is needed: the usual case of a pull."""
+        match = OBJECT.match(scope["path_params"]["path"])
+        # A dirtree goes to a thread even if it is known: what it names is looked up there, before it is asked for.
+        if match is None or scope["method"] != "GET" or match[3] not in ("filez", "dirmeta"):
+            return None
+        if any(name in SPECIAL for name, _ in scope["headers"]):
+            return None
+        services: Services = scope["app"].state.services
+        repo = scope["path_params"].get("repo") or services.settings.default_ostree_repo
+        checksum = match[1] + match[2]
+        found = services.ostree.known(repo, (TYPES[match[3]], bytes.fromhex(checksum))) if repo else None
+        body = self._body(services, found) if found is not None else None
+        if body is None:
+            return None
+        etag = f'"{checksum}.{match[3]}"'.encode()
+        return [*FIXED, (b"etag", etag), (b"content-length", b"%d" % len(body))], body
+
+    def _body(self, services: Services, found: Servable) -> bytes | None:
+        if found.body is not None:
+            return found.body
+        if self._spans is None:
+            self._spans = SmallSpans(services.blobs)
+        pieces = [
+            part if isinstance(part, bytes) else self._spans.read(part.digest, part.start, part.length)
+            for part in _parts(found)
+        ]
+        return None if None in pieces else b"".join(piece for piece in pieces if piece is not None)
 
 
 def _answer(request: Request) -> Response:

@@ -54,6 +54,11 @@ class OstreeReader:
             self._repos.put(name, found, 1)
         return found
 
+    def known(self, repo: str, name: Name) -> Servable | None:
+        """An object of a public repository, if it was looked up lately. Never touches the database."""
+        found = self._repos.get(repo)
+        return self._objects.get((found.id, name)) if found is not None and found.public else None
+
     def object(self, repo_id: int, name: Name) -> Servable | None:
         """An object that the repository shows."""
         found = self._objects.get((repo_id, name))

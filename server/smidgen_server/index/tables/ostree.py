@@ -40,12 +40,13 @@ Index("ix_ostree_object_content_id", ostree_object.c.content_id)
 ostree_visible = Table(
     "ostree_visible",
     metadata,
-    Column("repo_id", ForeignKey("repo.id", ondelete="CASCADE"), primary_key=True),
+    # Object first, and no index by repository: SQLite, which has no statistics, would walk all objects of a repository
+    # rather than look the asked ones up.
     Column("object_id", ForeignKey("ostree_object.id"), primary_key=True),
+    Column("repo_id", ForeignKey("repo.id", ondelete="CASCADE"), primary_key=True),
     Column("staged", Boolean, nullable=False),  # known to publishers, not served: commits whose closure is unchecked
     Column("added", BigInteger, nullable=False),  # UTC seconds; gc spares what is younger than its grace
 )
-Index("ix_ostree_visible_object_id", ostree_visible.c.object_id)
 
 deflated = Table(
     "deflated",
