@@ -60,8 +60,15 @@ def _configure_others(level: int) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = name != "uvicorn.access"
+    logging.getLogger("uvicorn.error").addFilter(_no_upgrade_noise)
     for name in ("alembic", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(max(logging.WARNING, level))
+
+
+def _no_upgrade_noise(record: logging.LogRecord) -> bool:
+    """libcurl offers HTTP/2 with every plain request, and uvicorn would warn of each one."""
+    message = str(record.msg)
+    return not message.startswith(("Unsupported upgrade request", "No supported WebSocket library"))
 
 
 def _add_name(logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
