@@ -121,10 +121,7 @@ class TarTree:
     contents: tuple[ContentRef, ...]
 
 
-Tree = OstreeTree | OciTree | TarTree
-
-
-def encode_tree(tree: Tree) -> bytes:
+def encode_tree(tree: OstreeTree | OciTree | TarTree) -> bytes:
     """The raw form; the same tree always gives the same bytes."""
     out = bytearray(MAGIC)
     _put_contents(out, tree.contents)
@@ -142,20 +139,29 @@ def encode_tree(tree: Tree) -> bytes:
     return bytes(out)
 
 
-def decode_tree(raw: bytes) -> Tree:
+def decode_tar_tree(raw: bytes) -> TarTree:
+    """Parse the raw form of a plain tar's document. Raises as decode_tree."""
+    reader = WireReader(raw, "tree document")
+    reader.expect(MAGIC)
+    contents = _contents(reader)
+    if reader.take(1)[0] != TAR:
+        raise UnsupportedFeature("not the tree document of a plain tar")
+    digest, size = reader.take(32), reader.number(MAX_SIZE, "tar size")
+    tree = TarTree(digest, size, reader.block(MAX_BLOCK, "recipe"), contents)
+    reader.done()
+    return tree
+
+
+def decode_tree(raw: bytes) -> OstreeTree | OciTree:
     """Parse the raw form. Raises WireCorrupt, LimitExceeded, UnsupportedFeature."""
     reader = WireReader(raw, "tree document")
     reader.expect(MAGIC)
     contents = _contents(reader)
     kind = reader.take(1)[0]
     if kind == OSTREE:
-        tree: Tree = _ostree(reader, contents)
+        tree: OstreeTree | OciTree = _ostree(reader, contents)
     elif kind == OCI:
         tree = _oci(reader, contents)
-    elif kind == TAR:
-        tree = TarTree(
-            reader.take(32), reader.number(MAX_SIZE, "tar size"), reader.block(MAX_BLOCK, "recipe"), contents
-        )
     else:
         raise UnsupportedFeature("tree document of an unknown kind", kind=kind)
     reader.done()

@@ -1,0 +1,1 @@
+"""What `smidgen delta` works on: files and tars on this machine as the engine's trees."""

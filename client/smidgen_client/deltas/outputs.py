@@ -1,0 +1,149 @@
+"""Applying a delta on this machine: sources from the opened inputs, results into a scratch folder, then the output.
+
+Nothing is at the output path before all of it was verified.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from smidgen_client.deltas.inputs import Input
+from smidgen_deltas.digest import Digest
+from smidgen_deltas.engine.apply import Applier
+from smidgen_deltas.engine.sources import Buffer
+from smidgen_deltas.errors import FormatError, NotFound, StorageError
+from smidgen_deltas.native.delta import LEAD, Header, Root, decode_header, decode_lead
+from smidgen_deltas.native.tree import ContentRef, decode_tar_tree
+from smidgen_deltas.tar.pieces import Content
+from smidgen_deltas.tar.recipe import decode, rebuild
+
+BLOCK: Final = 1 << 20
+
+
+class Workspace:
+    """The engine's store: reads old contents from the inputs, keeps rebuilt ones as files in a folder."""
+
+    def __init__(self, inputs: Sequence[Input], folder: Path) -> None:
+        self._inputs = inputs
+        self._documents = {
+            _sha256(entry.tree.document): entry.tree.document for entry in inputs if entry.tree.document is not None
+        }
+        self._folder = folder
+
+    def open(self, content: ContentRef) -> Buffer:
+        """Raises NotFound with the digest when no input has it."""
+        document = self._documents.get(content.sha256)
+        if document is not None:
+            return document
+        path = self._path(content)
+        if path.exists():
+            with path.open("rb") as file:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if content.size else b""  # type: ignore[return-value]
+        for entry in self._inputs:
+            if entry.contents.has(content.sha256):
+                return entry.contents.open(content)
+        raise NotFound("a source of the delta is not in the old files", digest=content.sha256.hex(), size=content.size)
+
+    @contextlib.contextmanager
+    def create(self, content: ContentRef) -> Iterator[_Part]:
+        path = self._path(content)
+        part = path.with_suffix(".part")
+        try:
+            with part.open("wb") as file:
+                writer = _Part(file, part, path)
+                yield writer
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _path(self, content: ContentRef) -> Path:
+        return self._folder / content.sha256.hex()
+
+
+class _Part:
+    """A target being written; `finish` gives it its name."""
+
+    def __init__(self, file: BinaryIO, part: Path, path: Path) -> None:
+        self._file = file
+        self._part = part
+        self._path = path
+
+    def write(self, data: Buffer, /) -> object:
+        return self._file.write(data)
+
+    def finish(self) -> object:
+        self._file.flush()
+        return self._part.rename(self._path)
+
+
+def read_header(file: BinaryIO) -> Header:
+    """The header of a delta; the file stands at its first frame afterwards. Raises FormatError."""
+    head = file.read(LEAD)
+    lead = decode_lead(head)
+    file.seek(lead.start)
+    stored = file.read(lead.size)
+    return decode_header(lead, stored)
+
+
+def apply_file(delta: Path, inputs: Sequence[Input], output: Path) -> int:
+    """Rebuild `output` from a delta and the opened inputs; returns its size in bytes.
+
+    Raises FormatError, IntegrityError, NotFound; `output` is untouched then.
+    """
+    with _storage(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+        workspace = Workspace(inputs, Path(folder))
+        with delta.open("rb") as file:
+            header = read_header(file)
+            applier = Applier(header, workspace)
+            for frame in header.frames:
+                applier.frame(file.read(frame.size))
+            if file.read(1):
+                raise FormatError("delta is followed by other bytes")
+        result = Path(folder) / "result"
+        size = _write(result, _result(header, applier, workspace))
+        result.rename(output)
+    return size
+
+
+def _result(header: Header, applier: Applier, workspace: Workspace) -> Iterable[Buffer]:
+    data = workspace.open(applier.root)
+    if header.root is Root.FILE:
+        return _pieces(data)
+    tree = decode_tar_tree(bytes(data))
+
+    def body(content: Content) -> Iterable[bytes]:
+        return _pieces(workspace.open(ContentRef(content.sha256, content.size)))
+
+    return rebuild(decode(tree.recipe, tree.contents), body, Digest.from_raw(tree.sha256))
+
+
+def _pieces(data: Buffer) -> Iterator[bytes]:
+    view = memoryview(data)
+    for start in range(0, len(view), BLOCK):
+        yield bytes(view[start : start + BLOCK])
+
+
+def _write(path: Path, blocks: Iterable[Buffer]) -> int:
+    with path.open("wb") as file:
+        for block in blocks:
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
+
+
+def _sha256(data: bytes) -> bytes:
+    return Digest.of(data).raw
+
+
+@contextlib.contextmanager
+def _storage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError("cannot write", path=str(error.filename or path), reason=error.strerror) from error
