@@ -20,6 +20,7 @@ from support import tars
 
 LIMITS = Limits(headers=1000, trailer=1 << 20)
 SPARSE_1_0 = ((b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.realsize", b"99999"))
+OLD_SPARSE = bytes(41) + tars.octal(0, 12) + tars.octal(8, 12) + bytes(73) + tars.octal(100, 12)
 MEMBERS = (
     tars.header(b"./", typeflag=b"5"),
     tars.member(b"plain", b"x" * 700),
@@ -29,14 +30,12 @@ MEMBERS = (
     tars.header(b"plain-link", typeflag=b"1", linkname=b"plain"),
     tars.header(b"soft", typeflag=b"2", linkname=b"../../etc"),
     tars.pax(*SPARSE_1_0) + tars.member(b"sparse", tars.padded(b"2\n0\n3\n5000\n2\n") + b"abcde"),
-    tars.header(
-        b"s", 8, b"S", magic=tars.GNU, prefix=bytes(41) + tars.octal(0, 12) + tars.octal(8, 12), tail=bytes(12)
-    ),
+    tars.member(b"old-sparse", b"12345678", b"S", magic=tars.GNU, prefix=OLD_SPARSE),
     tars.pax((b"comment", b"hello"), typeflag=b"g"),
     tars.header(b"null", typeflag=b"3", devmajor=1, devminor=3),
     tars.header(b".wh.gone"),
 )
-ARCHIVE = b"".join(MEMBERS[:7]) + b"".join(MEMBERS[8:]) + tars.END
+ARCHIVE = b"".join(MEMBERS) + tars.END
 
 
 @st.composite

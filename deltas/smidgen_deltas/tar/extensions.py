@@ -16,7 +16,6 @@ from smidgen_deltas.tar.header import Header
 from smidgen_deltas.tar.limits import Limits
 
 PAX: Final = b"x"
-SOLARIS_PAX: Final = b"X"
 GLOBAL: Final = b"g"
 LONG_NAME: Final = b"L"
 LONG_LINK: Final = b"K"
