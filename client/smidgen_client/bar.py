@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+from smidgen_client.progress import BYTES, human
 
 
 class Bar:
@@ -16,12 +19,13 @@ class Bar:
         self._rich = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
+            TextColumn("{task.fields[amount]}"),
             TimeRemainingColumn(),
             console=Console(),
         )
         self._task: Any = None
+        self._lock = threading.Lock()
+        self._unit, self._total, self._done = BYTES, 0, 0
 
     def __enter__(self) -> Bar:
         self._rich.start()
@@ -33,11 +37,15 @@ class Bar:
     def say(self, text: str, **facts: Any) -> None:  # noqa: ARG002 - the facts are for programs
         self._rich.console.print(text, markup=False, highlight=False)
 
-    def begin(self, what: str, total: int) -> None:
-        self._task = self._rich.add_task(what, total=total)
+    def begin(self, what: str, total: int, unit: str = BYTES) -> None:
+        self._unit, self._total, self._done = unit, total, 0
+        self._task = self._rich.add_task(what, total=total, amount="")
 
     def advance(self, count: int) -> None:
-        self._rich.advance(self._task, count)
+        with self._lock:
+            self._done += count
+            done, total = (human(one) if self._unit == BYTES else str(one) for one in (self._done, self._total))
+            self._rich.update(self._task, completed=self._done, amount=f"{done} of {total}")
 
     def end(self) -> None:
         self._rich.remove_task(self._task)

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, TextIO
 
 PLAIN_SECONDS: Final = 5.0
 JSON_SECONDS: Final = 0.5
+BYTES: Final = "bytes"
 
 
 class Progress(Protocol):
@@ -24,8 +25,8 @@ class Progress(Protocol):
     def say(self, text: str, **facts: Any) -> None:
         """Something worth a line, once."""
 
-    def begin(self, what: str, total: int) -> None:
-        """Bytes (or things) will be counted up to `total` from now on."""
+    def begin(self, what: str, total: int, unit: str = BYTES) -> None:
+        """`unit`s will be counted up to `total` from now on."""
 
     def advance(self, count: int) -> None: ...
 
@@ -38,7 +39,7 @@ class Silent:
 
     def say(self, text: str, **facts: Any) -> None: ...
 
-    def begin(self, what: str, total: int) -> None: ...
+    def begin(self, what: str, total: int, unit: str = BYTES) -> None: ...
 
     def advance(self, count: int) -> None: ...
 
@@ -51,10 +52,11 @@ class _Counting:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._what, self._total, self._done, self._spoken = "", 0, 0, 0.0
+        self._what, self._total, self._unit, self._done, self._spoken = "", 0, BYTES, 0, 0.0
 
-    def begin(self, what: str, total: int) -> None:
-        self._what, self._total, self._done, self._spoken = what, total, 0, time.monotonic()
+    def begin(self, what: str, total: int, unit: str = BYTES) -> None:
+        self._what, self._total, self._unit = what, total, unit
+        self._done, self._spoken = 0, time.monotonic()
 
     def advance(self, count: int) -> None:
         with self._lock:
@@ -84,7 +86,11 @@ class Lines(_Counting):
 
     def speak(self) -> None:
         share = f" ({100 * self._done // self._total} %)" if self._total else ""
-        print(f"{self._what}: {human(self._done)} of {human(self._total)}{share}", file=self._stream, flush=True)
+        done, total = (self._shown(count) for count in (self._done, self._total))
+        print(f"{self._what}: {done} of {total}{share}", file=self._stream, flush=True)
+
+    def _shown(self, count: int) -> str:
+        return human(count) if self._unit == BYTES else f"{count} {self._unit}"
 
 
 class JsonLines(_Counting):
@@ -98,7 +104,9 @@ class JsonLines(_Counting):
         self._print({"event": "note", "text": text, **facts})
 
     def speak(self) -> None:
-        self._print({"event": "progress", "what": self._what, "done": self._done, "total": self._total})
+        self._print(
+            {"event": "progress", "what": self._what, "done": self._done, "total": self._total, "unit": self._unit}
+        )
 
     def _print(self, value: dict[str, Any]) -> None:
         print(json.dumps(value, default=str), file=self._stream, flush=True)

@@ -15,6 +15,7 @@ from typing import Final
 from smidgen_deltas.errors import SettingsError
 
 SYSTEM_STATE: Final = Path("/var/lib/smidgen")
+SYSTEM_CONTAINERS: Final = Path("/var/lib/containers/storage")
 MAX_TOKEN: Final = 8192
 
 
@@ -31,6 +32,11 @@ class Environment:
     state: Path
     token: str | None
     home: Path
+
+    @property
+    def containers(self) -> Path:
+        """Where podman keeps its storage for this user."""
+        return SYSTEM_CONTAINERS if os.geteuid() == 0 else self.home / ".local/share/containers/storage"
 
 
 def read_environment(

@@ -82,7 +82,7 @@ class _Sender:
         self._progress.say(f"{len(names)} objects, {len(missing)} of them are not on the server yet")
         if not missing:
             return
-        self._progress.begin("sending objects", len(missing))
+        self._progress.begin("sending objects", len(missing), "objects")
         while missing:
             before = len(missing)
             try:

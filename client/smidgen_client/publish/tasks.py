@@ -42,4 +42,4 @@ def wait_for_task(api: Api, number: int, progress: Progress) -> None:
 
 
 def _begin(progress: Progress, task: dict[str, Any], unit: str) -> None:
-    progress.begin(f"server: {unit}", int(task.get("total") or 0))
+    progress.begin("server", int(task.get("total") or 0), "bytes" if unit.startswith("bytes") else unit)

@@ -19,7 +19,7 @@ from smidgen_client.seeds.use import Seeds
 from smidgen_client.state.lock import exclusive
 from smidgen_client.state.state import State
 from smidgen_client.state.stores import Install
-from smidgen_client.targets.base import Assembly, Decision, Target
+from smidgen_client.targets.base import Assembly, Decision, Target, known_tree
 from smidgen_client.transport.client import Transport
 from smidgen_deltas.errors import FormatError
 from smidgen_deltas.native.packmap import PackMap, decode_packmap
@@ -53,7 +53,7 @@ class Pull:
             return self._update(target, document)
 
     def _update(self, target: Target, document: RefDocument) -> PullResult:
-        tree = decode_tree(fetch_piece(self.transport, document.tree))
+        tree = known_tree(decode_tree(fetch_piece(self.transport, document.tree)))
         if len(tree.contents) != document.count or sum(one.size for one in tree.contents) != document.bytes:
             raise FormatError("the tree is not as large as its ref document says", contents=len(tree.contents))
         packmap = PackMap((), ())

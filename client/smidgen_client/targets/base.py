@@ -10,11 +10,19 @@ from typing import Protocol
 from smidgen_client.fetch.parts import PartFiles
 from smidgen_client.fetch.sink import Blocks
 from smidgen_deltas.digest import Digest
+from smidgen_deltas.errors import UnsupportedFeature
 from smidgen_deltas.native.packmap import PackMap
 from smidgen_deltas.native.refdoc import RefDocument
 from smidgen_deltas.native.tree import ContentRef, OciTree, OstreeTree
 
 Tree = OstreeTree | OciTree
+
+
+def known_tree(tree: object) -> Tree:
+    """A decoded tree document, if devices can use its kind. Raises UnsupportedFeature."""
+    if isinstance(tree, OstreeTree | OciTree):
+        return tree
+    raise UnsupportedFeature("a tree document that is neither a commit nor an image", kind=type(tree).__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ import fcntl
 import hashlib
 import os
 import stat
+import tempfile
+from pathlib import Path
 from typing import Final
 
 from smidgen_deltas.tar.attributes import Attributes, Report
@@ -34,6 +36,18 @@ def has_content(path: bytes, content: Content) -> bool:
         if not stat.S_ISREG(status.st_mode) or status.st_size != content.size:
             return False
         return hashlib.file_digest(file, "sha256").digest() == content.sha256
+
+
+def can_clone(folder: Path) -> bool:
+    """Whether files in `folder` can share blocks."""
+    with tempfile.TemporaryFile(dir=folder) as old, tempfile.TemporaryFile(dir=folder) as new:
+        old.write(b"x" * 4096)
+        old.flush()
+        try:
+            fcntl.ioctl(new.fileno(), FICLONE, old.fileno())
+        except OSError:
+            return False
+    return True
 
 
 class Sharing:

@@ -23,14 +23,15 @@ from typing import Final
 
 from smidgen_client.fetch.parts import PartFiles
 from smidgen_client.fetch.sink import Blocks
-from smidgen_client.targets.base import Decision, Place, Tree, WholeBlob
+from smidgen_client.targets.base import Decision, Place, Tree, WholeBlob, known_tree
 from smidgen_client.targets.durable import switch_link, sync_filesystem, sync_folder
 from smidgen_client.targets.share import Sharing, has_content
 from smidgen_client.targets.tree_entries import entries_of
-from smidgen_deltas.errors import DigestMismatch, SizeMismatch
+from smidgen_deltas import zstd
+from smidgen_deltas.errors import DigestMismatch, NotFound, SizeMismatch
 from smidgen_deltas.native.packmap import PackMap
 from smidgen_deltas.native.refdoc import RefDocument
-from smidgen_deltas.native.tree import ContentRef
+from smidgen_deltas.native.tree import ContentRef, decode_tree, encode_tree
 from smidgen_deltas.tar.attributes import Attributes
 from smidgen_deltas.tar.entries import Entry
 from smidgen_deltas.tar.extract import Options, extract
@@ -42,6 +43,8 @@ VERSIONS: Final = f"{WORK}/versions"
 CURRENT: Final = "current"
 PREVIOUS: Final = f"{WORK}/previous"
 BLOCK: Final = 1 << 18
+DOCUMENT_LEVEL: Final = 3
+MAX_DOCUMENT: Final = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,10 @@ class TreeTarget:
 
     def version(self, revision: str) -> Path:
         return self.path / VERSIONS / revision
+
+    def document(self, revision: str) -> Path:
+        """The tree document of a version, as one zstd frame."""
+        return self.path / VERSIONS / f"{revision}.tree"
 
     def linked(self, link: str = CURRENT) -> str | None:
         """The revision that `current` (or `previous`) points at, if it is there."""
@@ -77,7 +84,7 @@ class TreeTarget:
 
     @contextmanager
     def assemble(self, tree: Tree, document: RefDocument) -> Iterator[TreeAssembly]:
-        yield TreeAssembly(self, document.revision.hex, tree.contents, entries_of(tree, document.revision))
+        yield TreeAssembly(self, document.revision.hex, tree, entries_of(tree, document.revision))
 
 
 @dataclass(slots=True)
@@ -86,7 +93,7 @@ class TreeAssembly:
 
     target: TreeTarget
     revision: str
-    contents: tuple[ContentRef, ...]
+    tree: Tree
     entries: list[Entry]
     _number: dict[bytes, int] = field(default_factory=dict)
     _shared: dict[bytes, bytes] = field(default_factory=dict)  # path -> verified file of the version before
@@ -95,6 +102,10 @@ class TreeAssembly:
 
     def __post_init__(self) -> None:
         self._number = {ref.sha256: at for at, ref in enumerate(self.contents)}
+
+    @property
+    def contents(self) -> tuple[ContentRef, ...]:
+        return self.tree.contents
 
     @property
     def _work(self) -> Path:
@@ -192,6 +203,7 @@ class TreeAssembly:
             raise
         finally:
             os.close(handle)
+        self.target.document(self.revision).write_bytes(zstd.compress(encode_tree(self.tree), DOCUMENT_LEVEL))
         sync_filesystem(part)
         part.rename(self.target.version(self.revision))
         sync_folder(part.parent)
@@ -226,6 +238,16 @@ class TreeAssembly:
             for entry in self.entries
             if entry.type is MemberType.FILE and entry.content is not None and entry.sparse is None
         ]
+
+
+def load_tree(target: TreeTarget, revision: str) -> Tree:
+    """The tree document of a version. Raises NotFound, FormatError."""
+    try:
+        with target.document(revision).open("rb") as file:
+            raw = b"".join(zstd.stream_decompress(file, MAX_DOCUMENT))
+    except FileNotFoundError as error:
+        raise NotFound("the folder has no such version", version=revision) from error
+    return known_tree(decode_tree(raw))
 
 
 def remove_tree(path: Path) -> None:
