@@ -198,7 +198,7 @@ def _spans(element: Type, data: bytes, start: int, end: int) -> Iterator[tuple[i
         return
     width = _width(size)
     body = int.from_bytes(data[end - width : end], "little") if size >= width else size + 1
-    if body > size or (size - body) % width:
+    if body >= size or (size - body) % width:
         raise NotNormal("array's framing offsets are wrong", offset=start)
     count = (size - body) // width
     if _frame(body, count) != width:
