@@ -16,6 +16,7 @@ AARCH64: Final = 183
 CODE_X86, CODE_ARM, WORDS, FRAMES, FRAME_TABLE = 1, 2, 3, 4, 5
 MAX_SEGMENTS: Final = 64
 MAX_SECTIONS: Final = 4096
+NAME_LIMIT: Final = 64
 
 _HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT: Final = struct.Struct("<IIQQQQQQ")
@@ -45,7 +46,7 @@ class Image:
     Args:
         segments: quadruples (address, offset, size in file, size in memory) of what is loaded.
         regions: quadruples (kind, offset, size, address), sorted by offset, not overlapping.
-        places: offsets of the pc-relative words in `.eh_frame`.
+        places: offsets of the pc-relative words in `.eh_frame`, ascending.
     """
 
     machine: int
@@ -58,7 +59,7 @@ def parse(data: bytes | bytearray | memoryview) -> Image | None:
     """None unless `data` is an executable or library of a known machine whose tables lie inside it."""
     try:
         return _parse(memoryview(data))
-    except struct.error:
+    except (struct.error, OverflowError):  # a table outside the file, or past what any file can hold
         return None
 
 
@@ -94,16 +95,13 @@ def _regions(data: memoryview, machine: int, at: int, count: int, names_at: int)
     places = array("q")
     if not sections or names_at >= len(sections):
         return array("q"), places
-    names = bytes(data[sections[names_at][4] : sections[names_at][4] + sections[names_at][5]])
+    names_start, names_end = sections[names_at][4], sections[names_at][4] + sections[names_at][5]
     for name_at, kind, flags, address, offset, size, *_ in sections:
         if kind in (0, 8) or not size or offset + size > len(data) or address >= 1 << 62:
             continue
-        name = names[name_at : max(names.find(b"\0", name_at), name_at)].decode("ascii", "replace")
-        region = _kind(name, flags, machine)
+        region = _kind(section_name(data, names_start + name_at, names_end), flags, machine)
         if region:
             found.append((region, offset, size, address))
-        if region == FRAMES:
-            places.extend(_frame_words(data, offset, size))
     found.sort(key=lambda entry: entry[1])
     out = array("q")
     end = 0
@@ -111,7 +109,14 @@ def _regions(data: memoryview, machine: int, at: int, count: int, names_at: int)
         if entry[1] >= end:
             out.extend(entry)
             end = entry[1] + entry[2]
+            if entry[0] == FRAMES:
+                places.extend(_frame_words(data, entry[1], entry[2]))
     return out, places
+
+
+def section_name(data: memoryview, at: int, end: int) -> str:
+    """The name at `at` in a table of strings that ends at `end`; cut after NAME_LIMIT bytes."""
+    return bytes(data[at : min(at + NAME_LIMIT, end)]).partition(b"\0")[0].decode("ascii", "replace")
 
 
 def _kind(name: str, flags: int, machine: int) -> int:

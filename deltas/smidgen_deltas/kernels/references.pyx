@@ -308,6 +308,18 @@ cdef void frame_table(Map *m, int64_t start, int64_t length, int64_t section, ui
         i += 4
 
 
+cdef int64_t _first_region(const int64_t[::1] regions, int64_t count, int64_t at) noexcept nogil:
+    """The first region that ends behind `at`."""
+    cdef int64_t low = 0, high = count, middle
+    while low < high:
+        middle = (low + high) // 2
+        if regions[4 * middle + 1] + regions[4 * middle + 2] <= at:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
 def predict(
     const unsigned char[::1] old not None,
     const int64_t[::1] blocks not None,
@@ -334,6 +346,7 @@ def predict(
     cdef unsigned char *target
     if not blocks.shape[0] or not old.shape[0] or not out.shape[0]:
         return
+    _check(old.shape[0], out.shape[0], blocks, order, regions, places)
     m.old = &old[0]
     m.old_size = old.shape[0]
     m.new_size = out.shape[0]
@@ -355,8 +368,10 @@ def predict(
             for b in range(m.block_count):
                 new_at, old_at, length = m.blocks[3 * b], m.blocks[3 * b + 1], m.blocks[3 * b + 2]
                 memcpy(&out[new_at], m.old + old_at, length)
-                for r in range(region_count):
+                for r in range(_first_region(regions, region_count, old_at), region_count):
                     offset = regions[4 * r + 1]
+                    if offset >= old_at + length:
+                        break
                     region_end = offset + regions[4 * r + 2]
                     first = old_at if old_at > offset else offset
                     last = old_at + length if old_at + length < region_end else region_end
@@ -380,6 +395,31 @@ def predict(
         free(m.owner)
 
 
+cdef _check(
+    int64_t old_size, int64_t new_size, const int64_t[::1] blocks, const int64_t[::1] order, const int64_t[::1] regions,
+    const int64_t[::1] places,
+):
+    """ValueError unless everything is inside the buffers and in order; the rest of this module relies on it."""
+    cdef int64_t i, end = 0
+    for i in range(blocks.shape[0] // 3):
+        if blocks[3 * i] < 0 or blocks[3 * i + 1] < 0 or blocks[3 * i + 2] < 1:
+            raise ValueError("block out of range")
+        if blocks[3 * i] > new_size - blocks[3 * i + 2] or blocks[3 * i + 1] > old_size - blocks[3 * i + 2]:
+            raise ValueError("block leaves a file")
+    if order.shape[0] != blocks.shape[0] // 3:
+        raise ValueError("order does not name the blocks")
+    for i in range(order.shape[0]):
+        if not 0 <= order[i] < order.shape[0]:
+            raise ValueError("order does not name the blocks")
+    for i in range(regions.shape[0] // 4):
+        if regions[4 * i + 1] < end or regions[4 * i + 2] < 0 or regions[4 * i + 1] > old_size - regions[4 * i + 2]:
+            raise ValueError("region out of order or leaves the file")
+        end = regions[4 * i + 1] + regions[4 * i + 2]
+    for i in range(1, places.shape[0]):
+        if places[i] < places[i - 1]:
+            raise ValueError("places out of order")
+
+
 def _bounds(segments):
     starts = [int(segments[i]) for i in range(0, len(segments), 4)]
     ends = [int(segments[i]) + int(segments[i + 3]) for i in range(0, len(segments), 4)]
@@ -400,7 +440,7 @@ def blank(unsigned char[::1] image not None, const uint64_t[::1] segments not No
     cdef uint64_t low, high
     low, high = _bounds(segments)
     for r in range(regions.shape[0] // 4):
-        if regions[4 * r + 1] + regions[4 * r + 2] > image.shape[0]:
+        if regions[4 * r + 1] < 0 or regions[4 * r + 2] < 0 or regions[4 * r + 1] > image.shape[0] - regions[4 * r + 2]:
             raise ValueError("region leaves the image")
         if not regions[4 * r + 2]:
             continue
