@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from smidgen_deltas.digest import Digest
-from smidgen_server.index.base import insert_ignore
+from smidgen_server.index.base import insert_ignore, insert_new
 from smidgen_server.index.surface import Part
 from smidgen_server.index.tables.core import blob, content
 from smidgen_server.index.tables.surface import layer, layer_content
@@ -82,9 +82,9 @@ def add_split(
         "recipe_raw_size": recipe.raw_size,
         "recompress_blob_id": recompress_blob_id,
     }
-    if session.execute(select(layer.c.id).where(layer.c.digest == str(digest))).first() is not None:
+    number = insert_new(session, layer, values)
+    if number is None:
         return
-    number = session.execute(insert(layer).values(values).returning(layer.c.id)).scalar_one()
     rows = [{"layer_id": number, "position": at, "content_id": one} for at, one in enumerate(content_ids)]
     insert_ignore(session, layer_content, rows)
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.native.pack import BuiltFrame
-from smidgen_server.index.base import insert_ignore, select_in
+from smidgen_server.index.base import insert_ignore, insert_new, select_in
 from smidgen_server.index.content import usable_by
 from smidgen_server.index.tables.core import blob, repo
 from smidgen_server.index.tables.surface import frame, frame_member, location, pack
@@ -41,9 +41,8 @@ def add_pack(
     A pack that the repository has already gives the ids of its frames again.
     """
     where = (pack.c.repo_id == repo_id, pack.c.blob_id == blob_id)
-    if session.execute(select(pack.c.id).where(*where)).first() is None:
-        values = {"repo_id": repo_id, "blob_id": blob_id, "size": size}
-        pack_id = session.execute(insert(pack).values(values).returning(pack.c.id)).scalar_one()
+    pack_id = insert_new(session, pack, {"repo_id": repo_id, "blob_id": blob_id, "size": size})
+    if pack_id is not None:
         _add_frames(session, pack_id, frames, ids)
     query = select(frame.c.id).join(pack, pack.c.id == frame.c.pack_id).where(*where).order_by(frame.c.start)
     return [row[0] for row in session.execute(query)]

@@ -101,8 +101,7 @@ class Tasks:
         for thread in self._threads:
             thread.join(max(end - time.monotonic(), 0.1))
         if self._threads:
-            with self._index.session() as session:
-                rows.release(session, self._owner)
+            self._try("release", self._release)
         self._threads = []
 
     def wait(self, number: int, timeout: float = 60.0) -> rows.TaskRow:
@@ -124,6 +123,10 @@ class Tasks:
                 if gone(owner, self._owner):
                     rows.release(session, owner)
             rows.release_lapsed(session, now=int(time.time()))
+
+    def _release(self) -> None:
+        with self._index.session() as session:
+            rows.release(session, self._owner)
 
     def _claim(self) -> rows.TaskRow | None:
         with self._index.session() as session:
