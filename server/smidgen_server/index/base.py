@@ -146,6 +146,14 @@ def insert_ignore(session: Session, table: Table, rows: Iterable[Mapping[str, An
         session.execute(statement, chunk)
 
 
+def insert_new(session: Session, table: Table, row: Mapping[str, Any]) -> int | None:
+    """Insert a row and return its id; None when some unique constraint already has it (then nothing changes)."""
+    insert: Callable[[Any], Any] = postgres_insert if session.get_bind().dialect.name == "postgresql" else sqlite_insert
+    statement = insert(table).values(**row).on_conflict_do_nothing().returning(table.c.id)
+    found: int | None = session.execute(statement).scalar_one_or_none()
+    return found
+
+
 def select_in(
     session: Session, statement: Select[Any], column: SQLCoreOperations[Any], values: Iterable[Any]
 ) -> Iterator[Any]:
