@@ -1,4 +1,4 @@
-"""Any pair of files round-trips; any damage to a patch or its old file gives typed errors or a file of the right size."""
+"""Any pair of files round-trips; damage to a patch or its old file gives typed errors or a file of the right size."""
 
 from __future__ import annotations
 

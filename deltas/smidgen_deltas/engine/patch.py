@@ -3,7 +3,8 @@
 A patch is three streams and the number of a transform. The streams are not compressed here: those of many files
 compress better together. With a transform other than PLAIN the difference is taken not to the old bytes but to what the
 old bytes predict once the alignment is known (see `kernels/references`): control is decoded first, then the prediction
-is made, then the difference is added. A wrong prediction costs bytes and can never give a wrong file.
+is made, then the difference is added (see `engine/relocatable` for tables whose fields are predicted one after the
+other). A wrong prediction costs bytes and can never give a wrong file.
 
 control, all numbers varints (zigzag for signed ones): block count; per block: bytes of `extra` before it, distance of
 its place in the old file from the end of the block before it (signed), length. Before that, for REFERENCES, the
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from smidgen_deltas.engine import elf
+from smidgen_deltas.engine import elf, relocatable
 from smidgen_deltas.errors import FormatError
 from smidgen_deltas.kernels.align import align
 from smidgen_deltas.kernels.patching import add, subtract
@@ -27,7 +28,8 @@ from smidgen_deltas.wire import WireReader, put_varint
 
 PLAIN: Final = 0
 REFERENCES: Final = 1
-TRANSFORMS: Final = {PLAIN: "plain-1", REFERENCES: "elf-references-1"}
+TABLES: Final = 2
+TRANSFORMS: Final = {PLAIN: "plain-1", REFERENCES: "elf-references-1", TABLES: "elf-relocatable-1"}
 MAX_PREDICTED: Final = 512 << 20  # larger files are coded plainly; prediction holds the whole new file in memory
 MAX_SEGMENTS: Final = 64
 BLOCK: Final = 1 << 20
@@ -66,6 +68,10 @@ def make_patch(old: Buffer, new: Buffer, effort: str = "default") -> Patch:
     Memory: the index of `kernels.align`, plus, for code, three copies of the files.
     """
     depth, step = _DEPTH[effort]
+    if max(len(old), len(new)) <= MAX_PREDICTED:
+        objects = relocatable.parse(old), relocatable.parse(new)
+        if objects[0] and objects[1]:
+            return _tables_or_plain(old, new, objects[0], objects[1], effort)
     old_image, new_image = _images(old, new, effort)
     if old_image is None or new_image is None:
         return _plain(old, new, array("q", align(_c(old), _c(new), depth, step)))
@@ -84,7 +90,7 @@ def make_patch(old: Buffer, new: Buffer, effort: str = "default") -> Patch:
 
 
 def apply_patch(patch: Patch, old: Buffer, size: int) -> Iterator[bytes]:
-    """The new file, in blocks of at most BLOCK bytes (plain) or at once (predicted).
+    """The new file, in blocks of at most BLOCK bytes (plain) or after all is done (predicted).
 
     Raises PatchCorrupt unless patch and old file give exactly `size` bytes; that may be after some blocks.
     """
@@ -93,6 +99,8 @@ def apply_patch(patch: Patch, old: Buffer, size: int) -> Iterator[bytes]:
     control = _read_control(patch, len(old), size)
     if patch.transform == PLAIN:
         return _apply_plain(patch, control.blocks, memoryview(old), size)
+    if patch.transform == TABLES:
+        return _apply_tables(patch, control.blocks, old, size)
     return _apply_predicted(patch, control, old, size)
 
 
@@ -135,6 +143,29 @@ def _predicted(old: Buffer, new: Buffer, blocks: array[int], first: elf.Image, s
     subtract(_c(new), base, whole)
     diff = b"".join(whole[at : at + length] for at, _, length in _triples(blocks))
     return Patch(REFERENCES, _control(blocks, second.segments, REFERENCES), diff, _extra(new, blocks))
+
+
+def _tables_or_plain(
+    old: Buffer, new: Buffer, first: relocatable.Object, second: relocatable.Object, effort: str
+) -> Patch:
+    """Field by field, unless that is not better or tables lie over the headers that say where tables are."""
+    depth, step = _DEPTH[effort]
+    masked = align(relocatable.blank(old, first), relocatable.blank(new, second), depth, step)
+    found = _coded_tables(old, new, array("q", masked), first)
+    plain = _plain(old, new, array("q", align(_c(old), _c(new), depth, step)))
+    if weight(plain) <= weight(found) or b"".join(apply_patch(found, old, len(new))) != new:
+        return plain
+    return found
+
+
+def _coded_tables(old: Buffer, new: Buffer, blocks: array[int], first: relocatable.Object) -> Patch:
+    whole = bytearray(len(new))
+    view = memoryview(old)
+    for at, old_at, length in _triples(blocks):
+        subtract(memoryview(new)[at : at + length], view[old_at : old_at + length], memoryview(whole)[at : at + length])
+    relocatable.code(_c(old), first, bytearray(new), whole, blocks, _order(blocks), 0)
+    diff = b"".join(whole[at : at + length] for at, _, length in _triples(blocks))
+    return Patch(TABLES, _control(blocks, array("Q"), TABLES), diff, _extra(new, blocks))
 
 
 def _control(blocks: array[int], segments: array[int], transform: int) -> bytes:
@@ -213,6 +244,21 @@ def _apply_predicted(patch: Patch, control: _Control, old: Buffer, size: int) ->
         done = at + length
     view[done:size] = extra[done - used : size - used]
     yield from _pieces(view)
+
+
+def _apply_tables(patch: Patch, blocks: array[int], old: Buffer, size: int) -> Iterator[bytes]:
+    first = relocatable.parse(old)
+    if first is None or size > MAX_PREDICTED:
+        raise PatchCorrupt("patch predicts tables in a file that has none", size=size)
+    out, whole = bytearray(), bytearray(size)
+    for piece in _apply_plain(patch, blocks, memoryview(old), size):
+        out += piece
+    used = 0
+    for at, _, length in _triples(blocks):
+        whole[at : at + length] = patch.diff[used : used + length]
+        used += length
+    relocatable.code(_c(old), first, out, whole, blocks, _order(blocks), 1)
+    return _pieces(memoryview(out))
 
 
 def _order(blocks: array[int]) -> array[int]:

@@ -1,0 +1,206 @@
+"""Relocatable ELF objects, such as kernel modules: which of their tables are coded field by field.
+
+Their delta is nearly all tables of references: relocations, symbols and type records (BTF). Both sides are parsed the
+same way, the new side from bytes that are exact before any table is coded: headers and strings. So encoder and decoder
+agree on what is coded, and nothing about it needs to be sent. What is odd is just not coded.
+
+Sources: System V ABI, chapter 4 (headers, symbols, relocations); Linux, Documentation/bpf/btf.rst.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from smidgen_deltas.engine.elf import AARCH64, X86_64, section_name
+from smidgen_deltas.kernels.relocatable import TableCoder, blank_relocations, blank_symbols, blank_types
+
+Buffer = bytes | bytearray | memoryview
+
+MAX_SECTIONS: Final = 1024
+MAX_SYMBOLS: Final = 1 << 18
+NAME_LIMIT: Final = 256
+_HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
+_SECTION: Final = struct.Struct("<IIQQQQIIQQ")
+_SYMBOL: Final = struct.Struct("<IBBH16x")
+_BTF: Final = struct.Struct("<HBBIIIII")
+_SYMTAB, _RELA, _NOBITS = 2, 4, 8
+_SECTION_SYMBOL: Final = 3
+_EXECUTABLE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section header; offset and size lie inside the file unless `kind` is NOBITS."""
+
+    name: str
+    kind: int
+    flags: int
+    offset: int
+    size: int
+    link: int
+    info: int
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """The sections of a relocatable object; `symtab` and `strtab` are section numbers, 0 when there are none."""
+
+    sections: tuple[Section, ...]
+    symtab: int
+    strtab: int
+
+
+def parse(data: Buffer) -> Object | None:
+    """None unless `data` is a relocatable little-endian ELF64 object whose sections lie inside it."""
+    view = memoryview(data)
+    try:
+        return _parse(view)
+    except (struct.error, OverflowError):
+        return None
+
+
+def blank(data: Buffer, found: Object) -> bytearray:
+    """A copy in which fields of tables say what they refer to, not where: for aligning, by the encoder only."""
+    out = bytearray(data)
+    view = memoryview(data)
+    if found.symtab:
+        symbols = list(_symbols(view, found))
+        meanings = array("I", (zlib.crc32(meaning) for meaning in _meanings(view, found, symbols)))
+        places = array("q", (_place(found, kind, section) for _, kind, section in symbols))
+        for number, section in _tables(found):
+            bias = 4 if found.sections[found.sections[number].info].flags & _EXECUTABLE else 0
+            blank_relocations(out, section.offset, section.size, meanings, places, bias)
+        blank_symbols(out, found.sections[found.symtab].offset, meanings)
+    for section in found.sections:
+        types = _types(view, section)
+        if types:
+            blank_types(out, *types)
+    return out
+
+
+def code(
+    old: Buffer, first: Object, new: bytearray, diff: bytearray, blocks: array[int], order: array[int], decoding: int
+) -> None:
+    """Code all tables: complete `new` from `diff` (decoding = 1) or fill `diff` from `new` (0).
+
+    Outside the tables both are given. Nothing is coded when the new file is no object.
+    """
+    second = parse(new)
+    if second is None or not len(old) or not blocks:
+        return
+    pairs = _matched(first, second)
+    rows = array("q")
+    for number, section in enumerate(first.sections):
+        there = second.sections[pairs[number]] if number in pairs else None
+        held = section.kind != _NOBITS and there is not None and there.kind != _NOBITS
+        place = (section.offset, section.size, there.offset, there.size) if held and there else (0, 0, 0, 0)
+        rows.extend((*place, int(held), int(bool(section.flags & _EXECUTABLE))))
+    coder = TableCoder(old, new, diff, blocks, order, rows, decoding)
+    if first.symtab in pairs and pairs[first.symtab] == second.symtab and first.strtab in pairs:
+        coder.symbols(first.symtab, first.strtab, array("q", (pairs.get(n, -1) for n in range(len(first.sections)))))
+        symbols = _renumbered(memoryview(old), first, memoryview(new), second)
+        for number, section in _tables(first):
+            if number in pairs:
+                coder.relocations(number, first.symtab, section.info, symbols)
+    for number, section in enumerate(first.sections):
+        types = _types(memoryview(old), section)
+        if types and number in pairs:
+            coder.types(number, *types)
+
+
+def _parse(data: memoryview) -> Object | None:
+    if len(data) < _HEADER.size or bytes(data[:6]) != b"\x7fELF\x02\x01":
+        return None
+    fields = _HEADER.unpack_from(data)
+    kind, machine, at, count, names_at = fields[1], fields[2], fields[6], fields[12], fields[13]
+    if kind != 1 or machine not in (X86_64, AARCH64) or not names_at < count <= MAX_SECTIONS:
+        return None
+    headers = [_SECTION.unpack_from(data, at + number * _SECTION.size) for number in range(count)]
+    names, names_end = headers[names_at][4], headers[names_at][4] + headers[names_at][5]
+    sections = []
+    for name_at, kind, flags, _, offset, size, link, info, _, _ in headers:
+        if kind not in (0, _NOBITS) and offset + size > len(data):
+            return None
+        sections.append(Section(section_name(data, names + name_at, names_end), kind, flags, offset, size, link, info))
+    tables = [number for number, section in enumerate(sections) if section.kind == _SYMTAB]
+    if len(tables) == 1 and 0 < sections[tables[0]].link < count:
+        return Object(tuple(sections), tables[0], sections[tables[0]].link)
+    return Object(tuple(sections), 0, 0)
+
+
+def _matched(first: Object, second: Object) -> dict[int, int]:
+    """Old section number -> new one, by name, kind and how many such came before."""
+    numbers = {key: number for number, key in _keys(first)}
+    return {numbers[key]: number for number, key in _keys(second) if key in numbers}
+
+
+def _keys(found: Object) -> Iterator[tuple[int, tuple[str, int, int]]]:
+    seen: Counter[tuple[str, int]] = Counter()
+    for number, section in enumerate(found.sections):
+        key = (section.name, section.kind)
+        yield number, (*key, seen[key])
+        seen[key] += 1
+
+
+def _tables(found: Object) -> Iterator[tuple[int, Section]]:
+    for number, section in enumerate(found.sections):
+        if section.kind == _RELA and section.info < len(found.sections) and section.link == found.symtab:
+            yield number, section
+
+
+def _symbols(data: memoryview, found: Object) -> Iterator[tuple[int, int, int]]:
+    """For each symbol: where its name starts in the string table, its type, its section number."""
+    table = found.sections[found.symtab]
+    end = table.offset + min(table.size // 24, MAX_SYMBOLS) * 24
+    for name_at, info, _, section in _SYMBOL.iter_unpack(data[table.offset : end]):
+        yield name_at, info & 15, section
+
+
+def _meanings(data: memoryview, found: Object, symbols: list[tuple[int, int, int]]) -> Iterator[bytes]:
+    """What each symbol is: its name, or that of its section."""
+    table = found.sections[found.strtab]
+    strings = bytes(data[table.offset : table.offset + table.size])
+    for name_at, kind, section in symbols:
+        if kind == _SECTION_SYMBOL and section < len(found.sections):
+            yield b"\1" + found.sections[section].name.encode()
+        else:
+            yield strings[name_at : name_at + NAME_LIMIT].partition(b"\0")[0]
+
+
+def _renumbered(old: memoryview, first: Object, new: memoryview, second: Object) -> array[int]:
+    """For each old symbol the number of the new one of the same meaning, -1 if there is none."""
+    numbers: dict[tuple[bytes, int], int] = {}
+    for number, key in _occurrences(_meanings(new, second, list(_symbols(new, second)))):
+        numbers[key] = number
+    return array(
+        "i", (numbers.get(key, -1) for _, key in _occurrences(_meanings(old, first, list(_symbols(old, first)))))
+    )
+
+
+def _occurrences(meanings: Iterator[bytes]) -> Iterator[tuple[int, tuple[bytes, int]]]:
+    seen: Counter[bytes] = Counter()
+    for number, meaning in enumerate(meanings):
+        yield number, (meaning, seen[meaning])
+        seen[meaning] += 1
+
+
+def _place(found: Object, kind: int, section: int) -> int:
+    if kind != _SECTION_SYMBOL or section >= len(found.sections) or found.sections[section].kind == _NOBITS:
+        return -1
+    return found.sections[section].offset
+
+
+def _types(data: memoryview, section: Section) -> tuple[int, int] | None:
+    """Offset and size of the type records, if this is a BTF section."""
+    if section.name != ".BTF" or section.kind == _NOBITS or section.size < _BTF.size:
+        return None
+    magic, version, _, header, start, size, _, _ = _BTF.unpack_from(data, section.offset)
+    if magic != 0xEB9F or version != 1 or header + start + size > section.size or size < 4:
+        return None
+    return section.offset + header + start, size
