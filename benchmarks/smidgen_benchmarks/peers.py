@@ -249,9 +249,14 @@ class Casync:
         return int(delta.read_text())
 
 
-def commit_tar(repo: Path, ref: str, tar: Path) -> None:
-    """Commit a tree with stock ostree; by way of a folder, since it refuses tars with device nodes."""
-    run(["ostree", "commit", f"--repo={repo}", f"--branch={ref}", f"--tree=dir={unpacked(tar)}"])
+def commit_tar(repo: Path, ref: str, tar: Path, *bindings: str) -> None:
+    """Commit a tree with stock ostree; by way of a folder, since it refuses tars with device nodes.
+
+    Args:
+        bindings: refs under which clients may fetch the commit beside `ref`.
+    """
+    binding = [f"--bind-ref={name}" for name in bindings]
+    run(["ostree", "commit", f"--repo={repo}", f"--branch={ref}", *binding, f"--tree=dir={unpacked(tar)}"])
 
 
 def unpacked(tar: Path) -> Path:

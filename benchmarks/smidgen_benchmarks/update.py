@@ -48,13 +48,12 @@ def measure(pair: Pair, folder: Path, announce: Callable[[str], None]) -> Result
     """Run everything for one pair of tars below `folder`, which is emptied first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    announce("committing both trees with ostree")
     repo = folder / "source"
     run(["ostree", "init", f"--repo={repo}", "--mode=archive"])
     images = folder / "images"
     for version, tar in (("old", pair.old), ("new", pair.new)):
-        commit_tar(repo, version, tar)
-        announce(f"making the image of {version} with skopeo")
+        announce(f"committing {version} and making its image")
+        commit_tar(repo, version, tar, REF)
         _image(tar, images, version)
     steps: list[Step] = []
     with serving(folder / "data", folder / "server.log") as service:
