@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
 from smidgen_deltas.digest import Digest
+from smidgen_deltas.errors import Conflict, SmidgenError
 from smidgen_deltas.ostree.objects import ObjectType
 from smidgen_server.blobs.base import BlobStore, BlobWriter
 from smidgen_server.index import content, guard, ostree
@@ -40,7 +42,8 @@ class _Blob:
 
 
 class ObjectWriter:
-    """Context manager; leaving it normally commits the rest, leaving it by an exception drops the open batch.
+    """Context manager; leaving it commits the rest. Leaving it by an exception does so too where storage still works:
+    what was handed in was verified, and need not be taken in again.
 
     Objects handed in must have been verified (`check_file`, `check_filez`, or hashing of a metadata body). Not
     thread-safe.
@@ -55,6 +58,7 @@ class ObjectWriter:
         self._body_bytes = 0
         self._files: list[tuple[CheckedFile, bytes]] = []
         self._blob: _Blob | None = None
+        self._failed = False  # storage refused; blob and lists may not agree any more
         self.stored = 0  # objects committed
         self.bytes = 0  # plain bytes of the files among them
 
@@ -67,6 +71,9 @@ class ObjectWriter:
         try:
             if kind is None:
                 self.commit()
+            elif not self._failed:
+                with suppress(SmidgenError):  # the error that ended the block is the one to tell
+                    self.commit()
         finally:
             for checked in self._pending:
                 checked.close()
@@ -84,14 +91,23 @@ class ObjectWriter:
         self._pending.append(checked)
         self._pending_bytes += checked.length
         if len(self._pending) >= SETTLE_FILES or self._pending_bytes >= SETTLE_BYTES:
-            self._settle()
+            self._try(self._settle)
             self._commit_if_full()
 
     def commit(self) -> None:
         """Make everything handed in so far durable and visible."""
-        self._settle()
-        if not self._files and not self._bodies:
-            return
+        self._try(self._settle)
+        if self._files or self._bodies:
+            self._try(self._store)
+
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _store(self) -> None:
         written = self._finish_blob()
         now = int(time.time())
         with self._index.session() as session:
@@ -102,20 +118,13 @@ class ObjectWriter:
                 blob, digest = written
                 blob_id = record_blob(session, self._blobs, digest, blob.size)
                 content.add_deflated(session, blob_id, ((ids[key], *place) for key, place in blob.places.items()))
-            files = [
-                ostree.NewObject(
-                    ObjectType.FILE,
-                    checked.checksum,
-                    checked.size,
-                    header,
-                    ids[checked.sha256] if checked.size else None,
-                )
-                for checked, header in self._files
-            ]
+            if lost := sizes.keys() - content.with_deflated(session, sizes):
+                raise Conflict("stored bytes were collected meanwhile; run again", content=min(lost).hex())
+            files = [_file_row(checked, header, ids.get(checked.sha256)) for checked, header in self._files]
             ostree.add(session, self._repo_id, [*files, *self._bodies], now=now)
         self.stored += len(self._files) + len(self._bodies)
         self.bytes += sum(checked.size for checked, _ in self._files)
-        self._files, self._bodies = [], []
+        self._files, self._bodies, self._body_bytes = [], [], 0
 
     def _commit_if_full(self) -> None:
         if (

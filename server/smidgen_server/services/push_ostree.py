@@ -71,11 +71,8 @@ def receive(services: Services, repo_id: int, source: Source) -> int:
         LimitExceeded: a metadata object is too large.
     """
     with ObjectWriter(services.index, services.blobs, repo_id) as writer:
-        try:
-            while record := _read_record(source):
-                _receive_object(services, writer, *record, source)
-        finally:
-            writer.commit()
+        while record := _read_record(source):
+            _receive_object(services, writer, *record, source)
     services.metrics.ingested.labels("push").inc(writer.bytes)
     return writer.stored
 

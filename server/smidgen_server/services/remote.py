@@ -122,7 +122,7 @@ class Remote:
                 with self._open(path) as body:
                     return use(body)
             except (TransportError, IntegrityError, FormatError) as error:
-                if number == TRIES - 1 or isinstance(error, (LimitExceeded, UnsupportedFeature)):
+                if number == TRIES - 1 or isinstance(error, UnsupportedFeature):
                     raise
                 pause = min(self._pause * 2**number, MAX_PAUSE) * random.uniform(0.5, 1.5)
                 if self._stopping.wait(pause):

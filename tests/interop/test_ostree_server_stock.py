@@ -1,0 +1,184 @@
+"""Stock ostree pulls from our server as from its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from smidgen_deltas.ostree.repo import Repository
+from smidgen_server.index import repos
+from smidgen_server.services import ingest_ostree
+from smidgen_server.services.tasks import no_progress
+from support.gpg import make_key
+from support.ostree import FIRST, REF, SECOND, VECTORS, ostree, unpack_archive_repo
+from support.server import RunningServer, ServerFactory
+
+pytestmark = pytest.mark.needs("ostree")
+MODES = ["archive", "bare-user", "bare-user-only", pytest.param("bare", marks=pytest.mark.needs("root"))]
+
+
+@pytest.fixture
+def running(server_factory: ServerFactory) -> RunningServer:
+    return server_factory(default_ostree_repo="toy")
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Repository:
+    return Repository.open(unpack_archive_repo(tmp_path / "source"))
+
+
+def publish(running: RunningServer, source: Repository, commit: bytes, ref: str = REF) -> None:
+    ingest_ostree.publish(running.services, source, commit.hex(), "toy", ref, no_progress)
+
+
+def new_repo(path: Path, url: str, mode: str = "bare-user", *options: str) -> Path:
+    ostree(path, "init", f"--mode={mode}")
+    ostree(path, "remote", "add", *(options or ("--no-gpg-verify",)), "origin", url)
+    return path
+
+
+def commit_tree(repo: Path, tree: Path, branch: str, *options: str) -> bytes:
+    return bytes.fromhex(ostree(repo, "commit", f"--branch={branch}", f"--tree=dir={tree}", *options).strip())
+
+
+def small_tree(path: Path) -> Path:
+    (path / "usr/bin").mkdir(parents=True)
+    (path / "usr/bin/tool").write_bytes(b"\x7fELF" + bytes(range(256)) * 2000)
+    (path / "usr/bin/link").symlink_to("tool")
+    (path / "usr/empty").write_bytes(b"")
+    return path
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_published_from_any_mode_and_pulled_into_any_mode(running: RunningServer, tmp_path: Path, mode: str) -> None:
+    source = tmp_path / "source"
+    ostree(source, "init", f"--mode={mode}")
+    commit = commit_tree(source, small_tree(tmp_path / "tree"), "os/stable", "--no-xattrs", "--owner-uid=0")
+    publish(running, Repository.open(source), commit, "os/stable")
+    device = new_repo(tmp_path / "device", f"{running.url}/ostree/toy", mode)
+    ostree(device, "pull", "origin", "os/stable")
+    assert ostree(device, "rev-parse", "origin:os/stable").strip() == commit.hex()
+    ostree(device, "fsck")
+
+
+def test_first_pull_and_update(running: RunningServer, toy: Repository, tmp_path: Path) -> None:
+    device = new_repo(tmp_path / "device", f"{running.url}/repo")
+    for commit in (FIRST, SECOND):
+        publish(running, toy, commit)
+        ostree(device, "pull", "origin", REF)
+        assert ostree(device, "rev-parse", f"origin:{REF}").strip() == commit.hex()
+    ostree(device, "fsck", "--all")
+    assert "no such" not in ostree(device, "ls", "-R", f"origin:{REF}")
+
+
+def test_pull_by_checksum(running: RunningServer, toy: Repository, tmp_path: Path) -> None:
+    publish(running, toy, SECOND)
+    device = new_repo(tmp_path / "device", f"{running.url}/ostree/toy")
+    ostree(device, "pull", "origin", SECOND.hex())
+    ostree(device, "fsck")
+
+
+def test_summary_and_refs_are_listed(running: RunningServer, toy: Repository, tmp_path: Path) -> None:
+    publish(running, toy, SECOND)
+    publish(running, toy, FIRST, "toy/x86_64/old")
+    device = new_repo(tmp_path / "device", f"{running.url}/ostree/toy")
+    shown = ostree(device, "remote", "summary", "origin")
+    assert SECOND.hex() in shown and FIRST.hex() in shown and "Version (ostree.commit.version): 2.0" in shown
+    assert ostree(device, "remote", "refs", "origin").split() == ["origin:toy/x86_64/old", f"origin:{REF}"]
+
+
+def test_mirror_of_everything(running: RunningServer, toy: Repository, tmp_path: Path) -> None:
+    publish(running, toy, SECOND)
+    source = tmp_path / "more"
+    ostree(source, "init", "--mode=archive")
+    publish(running, Repository.open(source), commit_tree(source, small_tree(tmp_path / "tree"), "os/b"), "os/b")
+    copy = new_repo(tmp_path / "copy", f"{running.url}/ostree/toy", "archive")
+    ostree(copy, "pull", "--mirror", "origin")
+    assert ostree(copy, "refs").split() == ["os/b", REF]
+    with running.anonymous() as client:
+        assert (copy / "summary").read_bytes() == client.get("/repo/summary").content
+    ostree(copy, "fsck", "--all")
+
+
+def test_commit_signature_is_verified(running: RunningServer, toy: Repository, tmp_path: Path) -> None:
+    publish(running, toy, SECOND)
+    publish(running, toy, FIRST, "toy/unsigned")
+    key = f"--gpg-import={VECTORS / 'toy-gpg-public.asc'}"
+    device = new_repo(tmp_path / "device", f"{running.url}/ostree/toy", "bare-user", "--set=gpg-verify=true", key)
+    ostree(device, "pull", "origin", REF)
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        ostree(device, "pull", "origin", "toy/unsigned")
+    assert "signatures" in refused.value.stderr
+
+
+@pytest.mark.needs("gpg")
+def test_summary_is_signed_with_the_configured_gpg_key(
+    server_factory: ServerFactory, toy: Repository, tmp_path: Path
+) -> None:
+    with make_key(tmp_path / "g") as key:
+        running = server_factory(ostree={"gpg_key": key.identity, "gpg_home": key.home})
+        publish(running, toy, SECOND)
+        options = ("--set=gpg-verify=false", "--set=gpg-verify-summary=true", f"--gpg-import={key.public}")
+        device = new_repo(tmp_path / "device", f"{running.url}/ostree/toy", "bare-user", *options)
+        ostree(device, "pull", "origin", REF)
+        stranger = new_repo(tmp_path / "other", f"{running.url}/ostree/toy", "bare-user", *options[:2])
+        with pytest.raises(subprocess.CalledProcessError):
+            ostree(stranger, "pull", "origin", REF)
+
+
+def test_private_repository_with_a_password(running: RunningServer, toy: Repository, tmp_path: Path) -> None:
+    publish(running, toy, SECOND)
+    with running.services.index.session() as session:
+        repos.set_public(session, "ostree", "toy", public=False)
+    stranger = new_repo(tmp_path / "stranger", f"{running.url}/ostree/toy")
+    with pytest.raises(subprocess.CalledProcessError):
+        ostree(stranger, "pull", "origin", REF)
+    device = new_repo(tmp_path / "device", f"http://me:{running.token}@{running.host}/ostree/toy")
+    ostree(device, "pull", "origin", REF)
+    ostree(device, "fsck")
+
+
+def test_deleted_ref_is_gone_for_stock_clients(running: RunningServer, toy: Repository, tmp_path: Path) -> None:
+    publish(running, toy, SECOND)
+    publish(running, toy, FIRST, "toy/x86_64/old")
+    with running.client() as client:
+        assert client.delete("/api/v1/refs/ostree/toy/toy/x86_64/old").status_code == 204
+    device = new_repo(tmp_path / "device", f"{running.url}/ostree/toy")
+    assert ostree(device, "remote", "refs", "origin").split() == [f"origin:{REF}"]
+    with pytest.raises(subprocess.CalledProcessError):
+        ostree(device, "pull", "origin", "toy/x86_64/old")
+
+
+def test_bootable_commit_is_recognised(running: RunningServer, tmp_path: Path) -> None:
+    tree = small_tree(tmp_path / "tree")
+    modules = tree / "usr/lib/modules/6.1.0-18-amd64"
+    modules.mkdir(parents=True)
+    (modules / "vmlinuz").write_bytes(b"kernel")
+    (modules / "initramfs.img").write_bytes(b"initramfs")
+    source = tmp_path / "source"
+    ostree(source, "init", "--mode=archive")
+    commit = commit_tree(source, tree, "os", "--add-metadata-string=version=12.5")
+    publish(running, Repository.open(source), commit, "os")
+    with running.anonymous() as client:
+        (shown,) = client.get("/api/v1/revisions/ostree/toy").json()["revisions"]
+    assert (shown["version"], shown["kernel"]) == ("12.5", "6.1.0-18-amd64")
+    assert shown["initramfs"] == "usr/lib/modules/6.1.0-18-amd64/initramfs.img"
+
+
+@pytest.mark.needs("root")
+def test_labels_and_all_other_xattrs_survive(running: RunningServer, tmp_path: Path) -> None:
+    tree = small_tree(tmp_path / "tree")
+    os.setxattr(tree / "usr/bin/tool", "user.label", b"system_u:object_r:bin_t:s0\0")
+    os.setxattr(tree / "usr", "user.directory", b"yes")
+    source = tmp_path / "source"
+    ostree(source, "init", "--mode=bare")
+    commit = commit_tree(source, tree, "os")
+    publish(running, Repository.open(source), commit, "os")
+    device = new_repo(tmp_path / "device", f"{running.url}/ostree/toy", "bare")
+    ostree(device, "pull", "origin", "os")
+    ostree(device, "checkout", "origin:os", str(tmp_path / "out"))
+    assert os.getxattr(tmp_path / "out/usr/bin/tool", "user.label") == b"system_u:object_r:bin_t:s0\0"
+    assert os.getxattr(tmp_path / "out/usr", "user.directory") == b"yes"
