@@ -92,7 +92,7 @@ def test_damage(data: st.DataObject) -> None:
     elif part == "transform":
         patch = replace(patch, transform=data.draw(st.integers(0, 4)))
     elif part == "segments":
-        patch = replace(patch, control=data.draw(segments()) + patch.control[1:])
+        patch = replace(patch, control=data.draw(segments()) + patch.control[2:])
     else:
         patch = replace(patch, **{part: data.draw(edited(getattr(patch, part)))})
     try:
@@ -119,7 +119,7 @@ def test_predictions_in_tampered_images(data: st.DataObject) -> None:
 def segments() -> st.SearchStrategy[bytes]:
     number = st.sampled_from([*ODD[:6], 0x1000, 0x2000, (1 << 62) - 1]).map(_varint)
     return st.lists(st.tuples(number, number, number, number), max_size=3).map(
-        lambda rows: bytes((len(rows),)) + b"".join(part for row in rows for part in row)
+        lambda rows: bytes((len(rows) % 2, len(rows))) + b"".join(part for row in rows for part in row)
     )
 
 

@@ -94,8 +94,8 @@ def test_images_of_different_machines_are_just_bytes() -> None:
         (Patch(PLAIN, b"\xff\xff\xff\xff\xff\1", b"", b""), 0),
         (Patch(PLAIN, b"\0\0", b"", b""), 0),
         (Patch(PLAIN, b"", b"", b""), 0),
-        (Patch(REFERENCES, b"\0\1\0\0\3", b"xyz", b""), 3),  # the old file is no image
-        (Patch(REFERENCES, b"\x7f" + bytes(300), b"", b""), 0),
+        (Patch(REFERENCES, b"\0\0\1\0\0\3", b"xyz", b""), 3),  # the old file is no image
+        (Patch(REFERENCES, b"\0\x7f" + bytes(300), b"", b""), 0),
     ],
 )
 def test_what_does_not_fit_is_refused(patch: Patch, size: int) -> None:

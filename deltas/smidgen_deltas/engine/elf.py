@@ -7,6 +7,7 @@ Anything odd means "no image here" (None), never an error: a file that is not un
 from __future__ import annotations
 
 import struct
+import sys
 from array import array
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +18,10 @@ CODE_X86, CODE_ARM, WORDS, FRAMES, FRAME_TABLE = 1, 2, 3, 4, 5
 MAX_SEGMENTS: Final = 64
 MAX_SECTIONS: Final = 4096
 NAME_LIMIT: Final = 64
+MAX_FRAMES: Final = 64 << 20  # bytes of .eh_frame
+MAX_TABLE: Final = 16 << 20  # bytes of .eh_frame_hdr that are rebuilt
 
+_TABLE_HEAD: Final = 12  # bytes of .eh_frame_hdr before its table
 _HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT: Final = struct.Struct("<IIQQQQQQ")
 _SECTION: Final = struct.Struct("<IIQQQQIIQQ")
@@ -109,7 +113,7 @@ def _regions(data: memoryview, machine: int, at: int, count: int, names_at: int)
         if entry[1] >= end:
             out.extend(entry)
             end = entry[1] + entry[2]
-            if entry[0] == FRAMES:
+            if entry[0] == FRAMES and entry[2] <= MAX_FRAMES:
                 places.extend(_frame_words(data, entry[1], entry[2]))
     return out, places
 
@@ -127,9 +131,35 @@ def _kind(name: str, flags: int, machine: int) -> int:
     return {".eh_frame": FRAMES, ".eh_frame_hdr": FRAME_TABLE}.get(name, 0)
 
 
-def _frame_words(data: memoryview, offset: int, size: int) -> list[int]:
+def frame_table(data: bytes | bytearray | memoryview) -> tuple[int, bytes] | None:
+    """Offset and content of the search table in `.eh_frame_hdr`, made anew from `.eh_frame`: LSB 5.0, 10.6.2.
+
+    None when the image has no such table or its size is another. Only `.eh_frame` and the section headers are read.
+    """
+    found = parse(data)
+    if found is None:
+        return None
+    sections = {found.regions[at]: found.regions[at + 1 : at + 4] for at in range(0, len(found.regions), 4)}
+    if FRAMES not in sections or FRAME_TABLE not in sections:
+        return None
+    (offset, _, address), (table_at, table_size, table_address) = sections[FRAMES], sections[FRAME_TABLE]
+    if table_size != _TABLE_HEAD + 8 * len(found.places) or table_size > MAX_TABLE:
+        return None
+    rows = []
+    for place in found.places:
+        (relative,) = struct.unpack_from("<i", data, place)
+        at = address + place - offset
+        rows.append((at + relative - table_address, at - 8 - table_address))
+    rows.sort()
+    table = array("I", (number & 0xFFFFFFFF for row in rows for number in row))
+    if sys.byteorder == "big":
+        table.byteswap()
+    return table_at + _TABLE_HEAD, table.tobytes()
+
+
+def _frame_words(data: memoryview, offset: int, size: int) -> array[int]:
     """Offsets of each FDE's pc_begin (taken for pcrel sdata4, as all common compilers emit)."""
-    found = []
+    found = array("q")
     at, end = offset, offset + size
     while at + 12 <= end:
         (length,) = struct.unpack_from("<I", data, at)

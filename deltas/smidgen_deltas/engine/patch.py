@@ -7,8 +7,9 @@ is made, then the difference is added (see `engine/relocatable` for tables whose
 other). A wrong prediction costs bytes and can never give a wrong file.
 
 control, all numbers varints (zigzag for signed ones): block count; per block: bytes of `extra` before it, distance of
-its place in the old file from the end of the block before it (signed), length. Before that, for REFERENCES, the
-segments of the new image: count, then address, offset, size in file, size in memory for each.
+its place in the old file from the end of the block before it (signed), length. Before that, for REFERENCES: 1 if the
+table in `.eh_frame_hdr` is zeros here and to be made from `.eh_frame` once all else is there, or 0; then the segments
+of the new image: count, then address, offset, size in file, size in memory for each.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class _Control:
+    derived: bool
     segments: array[int]
     blocks: array[int]  # triples (new, old, length)
 
@@ -76,8 +78,8 @@ def make_patch(old: Buffer, new: Buffer, effort: str = "default") -> Patch:
     if old_image is None or new_image is None:
         return _plain(old, new, array("q", align(_c(old), _c(new), depth, step)))
     masked_old, masked_new = bytearray(old), bytearray(new)
-    blank(masked_old, old_image.segments, old_image.regions)
-    blank(masked_new, new_image.segments, new_image.regions)
+    blank(masked_old, old_image.segments, old_image.regions, old_image.places)
+    blank(masked_new, new_image.segments, new_image.regions, new_image.places)
     masked = array("q", align(masked_old, masked_new, depth, step))
     found = _predicted(old, new, masked, old_image, new_image)
     if effort != "best":
@@ -133,16 +135,41 @@ def _plain(old: Buffer, new: Buffer, blocks: array[int]) -> Patch:
         part = bytearray(length)
         subtract(memoryview(new)[at : at + length], view[old_at : old_at + length], part)
         diff += part
-    return Patch(PLAIN, _control(blocks, array("Q"), PLAIN), bytes(diff), _extra(new, blocks))
+    return Patch(PLAIN, _control(blocks), bytes(diff), _extra(new, blocks))
 
 
 def _predicted(old: Buffer, new: Buffer, blocks: array[int], first: elf.Image, second: elf.Image) -> Patch:
+    table = elf.frame_table(new)
+    derived = table is not None and bytes(new[table[0] : table[0] + len(table[1])]) == table[1]
+    if table and derived:
+        new = bytearray(new)
+        new[table[0] : table[0] + len(table[1])] = bytes(len(table[1]))
+        blocks = _without(blocks, table[0], table[0] + len(table[1]))
     base = bytearray(len(new))
     predict(_c(old), blocks, _order(blocks), first.segments, second.segments, first.regions, first.places, base)
     whole = bytearray(len(new))
     subtract(_c(new), base, whole)
     diff = b"".join(whole[at : at + length] for at, _, length in _triples(blocks))
-    return Patch(REFERENCES, _control(blocks, second.segments, REFERENCES), diff, _extra(new, blocks))
+    head = _references_head(second.segments, int(derived))
+    return Patch(REFERENCES, head + _control(blocks), diff, _extra(new, blocks))
+
+
+def _without(blocks: array[int], start: int, end: int) -> array[int]:
+    """Blocks that leave out new[start:end]."""
+    out = array("q")
+    for at, old_at, length in _triples(blocks):
+        for first, last in ((at, min(at + length, start)), (max(at, end), at + length)):
+            if first < last:
+                out.extend((first, old_at + first - at, last - first))
+    return out
+
+
+def _references_head(segments: array[int], derived: int) -> bytes:
+    out = bytearray((derived,))
+    put_varint(out, len(segments) // 4)
+    for value in segments:
+        put_varint(out, value)
+    return bytes(out)
 
 
 def _tables_or_plain(
@@ -165,15 +192,11 @@ def _coded_tables(old: Buffer, new: Buffer, blocks: array[int], first: relocatab
         subtract(memoryview(new)[at : at + length], view[old_at : old_at + length], memoryview(whole)[at : at + length])
     relocatable.code(_c(old), first, bytearray(new), whole, blocks, _order(blocks), 0)
     diff = b"".join(whole[at : at + length] for at, _, length in _triples(blocks))
-    return Patch(TABLES, _control(blocks, array("Q"), TABLES), diff, _extra(new, blocks))
+    return Patch(TABLES, _control(blocks), diff, _extra(new, blocks))
 
 
-def _control(blocks: array[int], segments: array[int], transform: int) -> bytes:
+def _control(blocks: array[int]) -> bytes:
     out = bytearray()
-    if transform == REFERENCES:
-        put_varint(out, len(segments) // 4)
-        for value in segments:
-            put_varint(out, value)
     put_varint(out, len(blocks) // 3)
     end = old_end = 0
     for at, old_at, length in _triples(blocks):
@@ -189,7 +212,9 @@ def _read_control(patch: Patch, old_size: int, size: int) -> _Control:
     """Parse and check: every block inside both files, in order, diff and extra used up exactly."""
     reader = WireReader(patch.control, "patch control")
     segments = array("Q")
+    derived = False
     if patch.transform == REFERENCES:
+        derived = bool(reader.number(1, "derived"))
         for _ in range(4 * reader.number(MAX_SEGMENTS, "segment count")):
             segments.append(reader.number(1 << 62, "segment"))
     blocks = array("q")
@@ -210,7 +235,7 @@ def _read_control(patch: Patch, old_size: int, size: int) -> _Control:
         raise PatchCorrupt(
             "streams do not fill the file", size=size, diff=len(patch.diff), extra=len(patch.extra), blocks=covered
         )
-    return _Control(segments, blocks)
+    return _Control(derived, segments, blocks)
 
 
 def _apply_plain(patch: Patch, blocks: array[int], old: memoryview, size: int) -> Iterator[bytes]:
@@ -243,6 +268,11 @@ def _apply_predicted(patch: Patch, control: _Control, old: Buffer, size: int) ->
         used += length
         done = at + length
     view[done:size] = extra[done - used : size - used]
+    if control.derived:
+        table = elf.frame_table(out)
+        if table is None:
+            raise PatchCorrupt("patch leaves out a table that cannot be made", size=size)
+        view[table[0] : table[0] + len(table[1])] = table[1]
     yield from _pieces(view)
 
 

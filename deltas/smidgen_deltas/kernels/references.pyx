@@ -434,11 +434,18 @@ cdef void blank_words(unsigned char *p, int64_t length, uint64_t address, uint64
         i += 8
 
 
-def blank(unsigned char[::1] image not None, const uint64_t[::1] segments not None, const int64_t[::1] regions not None):
-    """Zero the fields of code in a copy of a file, so that an alignment sees only what does not move."""
-    cdef int64_t r
+def blank(
+    unsigned char[::1] image not None, const uint64_t[::1] segments not None, const int64_t[::1] regions not None,
+    const int64_t[::1] places not None,
+):
+    """Zero the fields of code and tables in a copy of a file, so that an alignment sees only what does not move."""
+    cdef int64_t r, i
     cdef uint64_t low, high
     low, high = _bounds(segments)
+    for i in range(places.shape[0]):
+        if not 0 <= places[i] <= image.shape[0] - 4:
+            raise ValueError("place leaves the image")
+        store32(&image[places[i]], 0)
     for r in range(regions.shape[0] // 4):
         if regions[4 * r + 1] < 0 or regions[4 * r + 2] < 0 or regions[4 * r + 1] > image.shape[0] - regions[4 * r + 2]:
             raise ValueError("region leaves the image")
@@ -451,3 +458,6 @@ def blank(unsigned char[::1] image not None, const uint64_t[::1] segments not No
                 blank_arm(&image[regions[4 * r + 1]], regions[4 * r + 2], <uint64_t>regions[4 * r + 3])
             elif regions[4 * r] == WORDS:
                 blank_words(&image[regions[4 * r + 1]], regions[4 * r + 2], <uint64_t>regions[4 * r + 3], low, high)
+            elif regions[4 * r] == FRAME_TABLE:
+                for i in range(12, regions[4 * r + 2]):
+                    image[regions[4 * r + 1] + i] = 0

@@ -20,6 +20,7 @@ cdef enum:
     PLT32 = 4
     COLUMNS = 6        # of `sections`: offset and size in old and new, holds bytes, holds code
     KNOWN = 32768      # numbers remembered by a Shift
+    FAR = 1024          # further away than this, a known number says nothing
 
 cdef enum Word:
     OTHER = 0
@@ -67,15 +68,15 @@ cdef int find(Shift *shift, uint32_t key) noexcept nogil:
 
 
 cdef uint32_t guess(Shift *shift, uint32_t key) noexcept nogil:
-    """The shift of the nearest known number."""
+    """By the nearest known number, if it is near; far from all, what moved how is anybody's guess: unmoved."""
     cdef int at = find(shift, key)
-    if at < shift.count and shift.keys[at] == key:
-        return key + shift.added[at]
-    if at == shift.count:
-        return key + shift.added[at - 1] if at else key
-    if at == 0 or shift.keys[at] - key < key - shift.keys[at - 1]:
-        return key + shift.added[at]
-    return key + shift.added[at - 1]
+    cdef uint32_t added = 0, distance = FAR
+    if at < shift.count and shift.keys[at] - key < distance:
+        distance = shift.keys[at] - key
+        added = shift.added[at]
+    if at and key - shift.keys[at - 1] < distance:
+        added = shift.added[at - 1]
+    return key + added
 
 
 cdef void learn(Shift *shift, uint32_t key, uint32_t added) noexcept nogil:
