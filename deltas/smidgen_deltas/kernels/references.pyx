@@ -274,23 +274,44 @@ cdef void words(Map *m, int64_t start, int64_t length, uint64_t old_address, uns
         i += 8
 
 
+cdef bint file_moved(Map *m, int64_t offset, int64_t *result) noexcept nogil:
+    """Where the byte at `offset` of the old file is in the new one."""
+    cdef int32_t block
+    if offset < 0 or offset >= m.old_size:
+        return False
+    block = m.owner[offset // GRANULE]
+    if block < 0:
+        return False
+    result[0] = offset - m.blocks[3 * block + 1] + m.blocks[3 * block]
+    return True
+
+
 cdef void frames(
-    Map *m, int64_t start, int64_t length, uint64_t old_address, uint64_t new_address, const int64_t *places, int64_t count,
-    unsigned char *out,
+    Map *m, int64_t start, int64_t length, uint64_t old_address, uint64_t new_address, int64_t new_at, const int64_t *places,
+    int64_t count, unsigned char *out,
 ) noexcept nogil:
-    cdef int64_t low = 0, high = count, middle, i
-    cdef uint64_t target, result
+    """Each place has the distance to its CIE before it and the size of its function behind it."""
+    cdef int64_t low = 0, high = count, middle, i, cie
+    cdef uint64_t target, result, end
+    cdef uint32_t size
     while low < high:
         middle = (low + high) // 2
-        if places[middle] < start:
+        if places[middle] < start - 4:
             low = middle + 1
         else:
             high = middle
-    while low < count and places[low] + 4 <= start + length:
+    while low < count and places[low] - 4 < start + length:
         i = places[low] - start
-        target = old_address + i + <uint64_t><int64_t><int32_t>load32(m.old + start + i)
-        if inside(m, target) and moved(m, target, &result):
-            store32(out + i, <uint32_t>(result - (new_address + i)))
+        if i >= 4 and i <= length and file_moved(m, places[low] - 4 - <int64_t>load32(m.old + places[low] - 4), &cie):
+            store32(out + i - 4, <uint32_t>(new_at + i - 4 - cie))
+        if i >= 0 and i + 4 <= length:
+            target = old_address + i + <uint64_t><int64_t><int32_t>load32(m.old + start + i)
+            if inside(m, target) and moved(m, target, &result):
+                store32(out + i, <uint32_t>(result - (new_address + i)))
+                if i + 8 <= length:
+                    size = load32(m.old + start + i + 4)
+                    if size and moved(m, target + size - 1, &end) and end >= result:
+                        store32(out + i + 4, <uint32_t>(end + 1 - result))
         low += 1
 
 
@@ -388,7 +409,10 @@ def predict(
                     elif regions[4 * r] == WORDS:
                         words(&m, first, last - first, address, target)
                     elif regions[4 * r] == FRAMES and places.shape[0]:
-                        frames(&m, first, last - first, address, new_address, &places[0], places.shape[0], target)
+                        frames(
+                            &m, first, last - first, address, new_address, new_at + first - old_at, &places[0],
+                            places.shape[0], target,
+                        )
                     elif regions[4 * r] == FRAME_TABLE:
                         frame_table(&m, first, last - first, offset, <uint64_t>regions[4 * r + 3], target)
     finally:
@@ -446,6 +470,8 @@ def blank(
         if not 0 <= places[i] <= image.shape[0] - 4:
             raise ValueError("place leaves the image")
         store32(&image[places[i]], 0)
+        if places[i] >= 4:
+            store32(&image[places[i] - 4], 1)
     for r in range(regions.shape[0] // 4):
         if regions[4 * r + 1] < 0 or regions[4 * r + 2] < 0 or regions[4 * r + 1] > image.shape[0] - regions[4 * r + 2]:
             raise ValueError("region leaves the image")
