@@ -450,11 +450,31 @@ def _bounds(segments):
     return (min(starts) + 64, min(max(ends), (1 << 64) - 1)) if starts else (1, 0)
 
 
-cdef void blank_words(unsigned char *p, int64_t length, uint64_t address, uint64_t low, uint64_t high) noexcept nogil:
+cdef uint64_t meaning(const unsigned char *image, int64_t size, const uint64_t[::1] segments, uint64_t address) noexcept nogil:
+    """A number made of the bytes at an address, which stay when they move; 0 when there are none."""
+    cdef int64_t i
+    cdef uint64_t inside
+    for i in range(segments.shape[0] // 4):
+        inside = address - segments[4 * i]
+        if address < segments[4 * i] or inside >= segments[4 * i + 2]:
+            continue
+        inside += segments[4 * i + 1]
+        if inside > <uint64_t>size or <uint64_t>size - inside < 8:
+            return 0
+        return (load64(image + inside) * 0x9E3779B97F4A7C15ULL) >> 16
+    return 0
+
+
+cdef void blank_words(
+    unsigned char *image, int64_t size, int64_t start, int64_t length, uint64_t address, const uint64_t[::1] segments,
+    uint64_t low, uint64_t high,
+) noexcept nogil:
     cdef int64_t i = (8 - (address & 7)) & 7
+    cdef uint64_t value
     while i + 8 <= length:
-        if low <= load64(p + i) < high:
-            store64(p + i, 0)
+        value = load64(image + start + i)
+        if low <= value < high:
+            store64(image + start + i, meaning(image, size, segments, value))
         i += 8
 
 
@@ -482,8 +502,14 @@ def blank(
                 blank_x86(&image[regions[4 * r + 1]], regions[4 * r + 2], <uint64_t>regions[4 * r + 3], low, high)
             elif regions[4 * r] == ARM_CODE:
                 blank_arm(&image[regions[4 * r + 1]], regions[4 * r + 2], <uint64_t>regions[4 * r + 3])
-            elif regions[4 * r] == WORDS:
-                blank_words(&image[regions[4 * r + 1]], regions[4 * r + 2], <uint64_t>regions[4 * r + 3], low, high)
             elif regions[4 * r] == FRAME_TABLE:
                 for i in range(12, regions[4 * r + 2]):
                     image[regions[4 * r + 1] + i] = 0
+    # when the code is blank: what words point at is part of what they are
+    for r in range(regions.shape[0] // 4):
+        if regions[4 * r] == WORDS and regions[4 * r + 2]:
+            with nogil:
+                blank_words(
+                    &image[0], image.shape[0], regions[4 * r + 1], regions[4 * r + 2], <uint64_t>regions[4 * r + 3],
+                    segments, low, high,
+                )
