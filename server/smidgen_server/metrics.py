@@ -34,6 +34,11 @@ class Metrics:
         self.publish_seconds = Histogram(
             "smidgen_publish_seconds", "Time to make a surface", ("kind",), buckets=SECONDS, registry=self.registry
         )
+        self.deltas = Counter("smidgen_deltas", "Deltas, by what became of them", ("state",), registry=self.registry)
+        self.delta_bytes = Counter("smidgen_delta_bytes", "Bytes of deltas that were kept", registry=self.registry)
+        self.delta_seconds = Histogram(
+            "smidgen_delta_seconds", "Time to make a delta", buckets=(*SECONDS, 300, 1800), registry=self.registry
+        )
 
     def render(self) -> bytes:
         return generate_latest(self.registry)

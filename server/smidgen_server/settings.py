@@ -85,6 +85,21 @@ class SurfaceSettings(Section):
     grace_seconds: int = Field(default=24 * 3600, ge=0, description="gc spares what is younger")
 
 
+class DeltaSettings(Section):
+    """Deltas are made in the background after a revision was published; a process of its own makes each."""
+
+    from_last: int = Field(
+        default=3, ge=0, le=16, description="earlier revisions of a ref to make deltas from; 0: none"
+    )
+    effort: Literal["fast", "default", "best"] = Field(default="default", description="time spent for smaller deltas")
+    workers: int = Field(default=2, ge=1, le=256, description="threads that make one delta")
+    keep_share: float = Field(
+        default=0.9, gt=0, le=1, description="a delta is kept when it has at most this share of the bytes of the packs"
+    )
+    attempts: int = Field(default=3, ge=1, le=100, description="builds that fail or die before a pair is set aside")
+    memory_bytes: int = Field(default=4 * GIB, ge=256 * MIB, description="most memory of one build")
+
+
 class OstreeSettings(Section):
     """How summaries that the server writes are signed. Those of mirrored repositories keep their own signature."""
 
@@ -128,6 +143,7 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     blobs: BlobSettings = BlobSettings()
     surface: SurfaceSettings = SurfaceSettings()
+    deltas: DeltaSettings = DeltaSettings()
     ostree: OstreeSettings = OstreeSettings()
     oci: OciSettings = OciSettings()
     tls: TlsSettings = TlsSettings()

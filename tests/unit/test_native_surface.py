@@ -68,7 +68,7 @@ DOCUMENT = RefDocument(
     packs=None,
     count=3,
     bytes=12345,
-    deltas=(DeltaOffer((Digest.of(b"old"),), PIECE, 1 << 20, 0, 1, ("xz-1",)),),
+    deltas=(DeltaOffer((Digest.of(b"old"),), PIECE, 1 << 20, 0, 1, ("xz-1",), Digest.of(b"header")),),
 )
 
 

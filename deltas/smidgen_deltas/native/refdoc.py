@@ -51,7 +51,8 @@ class DeltaOffer:
     """A delta to this revision from all of `sources` together (revision digests).
 
     memory and scratch are bytes the applier needs; cpu is the class of DELTA-FORMAT.md, 0 the lightest;
-    features names the transforms the applier must know.
+    features names the transforms the applier must know. header: sha256 of the delta's stored header, so that it and,
+    through it, every frame can be trusted while the delta is still arriving.
     """
 
     sources: tuple[Digest, ...]
@@ -60,6 +61,7 @@ class DeltaOffer:
     scratch: int
     cpu: int
     features: tuple[str, ...]
+    header: Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,7 @@ def _to_json(document: RefDocument) -> dict[str, Any]:
                 "scratch": offer.scratch,
                 "cpu": offer.cpu,
                 "features": list(offer.features),
+                "header": str(offer.header),
             }
             for offer in document.deltas
         ]
@@ -285,6 +288,7 @@ def _offer(value: object) -> DeltaOffer:
         scratch=fields.number("scratch"),
         cpu=fields.number("cpu", 255),
         features=tuple(str(name)[:64] for name in fields.listing("features", 256)),
+        header=Digest.parse(fields.text("header")),
     )
 
 

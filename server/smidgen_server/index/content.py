@@ -51,6 +51,11 @@ def ensure(session: Session, sizes: Mapping[bytes, int]) -> dict[bytes, int]:
     return ids_of(session, content.c.sha256, content.c.id, list(sizes))
 
 
+def ids(session: Session, sha256s: Collection[bytes]) -> dict[bytes, int]:
+    """Row ids of those contents that are known."""
+    return ids_of(session, content.c.sha256, content.c.id, list(sha256s))
+
+
 def with_deflated(session: Session, sha256s: Collection[bytes]) -> set[bytes]:
     """Those of the contents whose deflated form is stored."""
     query = select(content.c.sha256).join(deflated, deflated.c.content_id == content.c.id)

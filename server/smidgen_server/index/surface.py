@@ -10,6 +10,7 @@ from sqlalchemy import Row, Select, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from smidgen_deltas.digest import Digest
+from smidgen_server.index import deltas
 from smidgen_server.index.base import insert_ignore
 from smidgen_server.index.tables.core import blob, repo
 from smidgen_server.index.tables.surface import ref, revision, revision_blob
@@ -92,11 +93,14 @@ def put_revision(session: Session, repo_id: int, new: NewRevision, *, now: int) 
     }
     where = (revision.c.repo_id == repo_id, revision.c.digest == str(new.digest))
     insert_ignore(session, revision, [{"repo_id": repo_id, "digest": str(new.digest), "created": now, **values}])
-    number = int(session.execute(select(revision.c.id).where(*where)).scalar_one())
+    number, tree = session.execute(select(revision.c.id, revision.c.tree_blob_id).where(*where)).one()
+    if tree != new.tree.blob_id:
+        deltas.forget(session, number)
     session.execute(update(revision).where(revision.c.id == number).values(**values))
     session.execute(delete(revision_blob).where(revision_blob.c.revision_id == number))
-    insert_ignore(session, revision_blob, ({"revision_id": number, "blob_id": one} for one in sorted(new.blobs)))
-    return number
+    blobs = new.blobs | deltas.blobs_to(session, number)
+    insert_ignore(session, revision_blob, ({"revision_id": number, "blob_id": one} for one in sorted(blobs)))
+    return int(number)
 
 
 def _revisions() -> Select[Any]:
@@ -154,6 +158,7 @@ def delete_revision(session: Session, number: int) -> bool:
     """False when a ref points at it; nothing is changed then."""
     if session.execute(select(exists().where(ref.c.revision_id == number))).scalar_one():
         return False
+    deltas.forget(session, number)
     session.execute(delete(revision).where(revision.c.id == number))
     return True
 

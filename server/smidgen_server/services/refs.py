@@ -1,9 +1,9 @@
 """Switching refs and signing what they point at.
 
 The version in a ref document grows by one with every change of the target, and stays when a document is signed again
-only because it grew old: `published` says when the target was set, `expires` moves. A document is valid for
-LIFETIME and signed again when somebody asks for it and it is older than REFRESH (or the set of signing keys changed),
-so a device that sees only expired documents knows that somebody withholds newer ones.
+only because it grew old or other deltas are offered: `published` says when the target was set, `expires` moves. A
+document is valid for LIFETIME and signed again when somebody asks for it and it is older than REFRESH (or the set of
+signing keys changed), so a device that sees only expired documents knows that somebody withholds newer ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import NotFound
 from smidgen_deltas.native.refdoc import Piece, RefDocument, sign
-from smidgen_server.index import repos, surface
+from smidgen_server.index import deltas, repos, surface
+from smidgen_server.services import delta_plan
 
 if TYPE_CHECKING:
     from smidgen_server.services.container import Services
@@ -54,9 +55,22 @@ def switch(services: Services, session: Session, name: RefName, repo_id: int, re
     if found is not None and found.revision_id == revision_id and _tree_of(found.document) == target.tree.digest:
         return found.version
     version = found.version + 1 if found else 1
-    document = _signed(services, name, target, version, published=now, now=now)
+    document = _signed(services, session, name, target, version, published=now, now=now)
     surface.put_ref(session, repo_id, name.ref, revision_id, version, document, now=now)
+    delta_plan.queue(session, services.settings.deltas, repo_id, name.ref, revision_id, version, now=now)
     return version
+
+
+def sign_again(services: Services, session: Session, kind: Kind, repo: str, target_id: int) -> None:
+    """Sign the documents of all refs at a revision again, because what is offered for it changed."""
+    now = int(time.time())
+    for ref in deltas.refs_at(session, target_id):
+        name = RefName(kind, repo, ref)
+        target = surface.get_revision(session, target_id)
+        found = surface.find_ref(session, target.repo_id, ref, lock=True)
+        if found is not None and found.revision_id == target_id:
+            fresh = _signed(services, session, name, target, found.version, published=found.published, now=now)
+            surface.resign_ref(session, found, fresh, now=now)
 
 
 def exists(session: Session, repo_id: int, name: str) -> bool:
@@ -84,13 +98,20 @@ def document(services: Services, name: RefName) -> bytes:
         return found.document
     with services.index.session() as session:
         target = surface.get_revision(session, found.revision_id)
-        fresh = _signed(services, name, target, found.version, published=found.published, now=now)
+        fresh = _signed(services, session, name, target, found.version, published=found.published, now=now)
         surface.resign_ref(session, found, fresh, now=now)
     return fresh
 
 
 def _signed(
-    services: Services, name: RefName, target: surface.Revision, version: int, *, published: int, now: int
+    services: Services,
+    session: Session,
+    name: RefName,
+    target: surface.Revision,
+    version: int,
+    *,
+    published: int,
+    now: int,
 ) -> bytes:
     described = RefDocument(
         kind=name.kind,
@@ -104,6 +125,7 @@ def _signed(
         packs=_piece(target.packs) if target.packs else None,
         count=target.files,
         bytes=target.bytes,
+        deltas=deltas.offers(session, target.id),
     )
     return sign(described, *services.keys.signers())
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from smidgen_server.index.tables import core, oci, ostree, surface
+from smidgen_server.index.tables import core, deltas, oci, ostree, surface
 
-__all__ = ["core", "oci", "ostree", "surface"]
+__all__ = ["core", "deltas", "oci", "ostree", "surface"]
