@@ -24,7 +24,8 @@ from smidgen_server.blobs.staging import storage_errors
 from smidgen_server.index import content, layers
 from smidgen_server.services.ingest import scratch_dir
 from smidgen_server.services.packing import PackWriter
-from smidgen_server.services.surface import store_document
+from smidgen_server.services.recompress import find_recompression
+from smidgen_server.services.surface import store_document, store_raw
 from smidgen_server.services.tasks import Progress
 
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ def _split(services: Services, repo_id: int, digest: Digest, size: int, media_ty
         recipe = encode(splitter, packer.index_of)
         ids = packer.finish()
     stored = store_document(services, recipe)
+    again = find_recompression(services, digest, media_type, splitter.tar_size, progress)
+    recompress = store_raw(services, again) if again is not None else None
     with services.index.session() as session:
-        layers.add_split(session, digest, splitter.diff_id, splitter.tar_size, stored, None, ids)
+        layers.add_split(session, digest, splitter.diff_id, splitter.tar_size, stored, recompress, ids)
     services.metrics.ingested.labels("layer").inc(splitter.tar_size)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from smidgen_deltas import zstd
+from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import Conflict
 from smidgen_deltas.native.packmap import FOREIGN, Frame, Member, PackMap, PackRef, encode_packmap
 from smidgen_server.index import content, guard, packs
@@ -38,12 +39,16 @@ class PackedContents:
 def store_document(services: Services, raw: bytes) -> Part:
     """Store a tree or map as one zstd frame."""
     stored = zstd.compress(raw, DOCUMENT_LEVEL)
+    return Part(store_raw(services, stored), Digest.of(stored), len(stored), len(raw))
+
+
+def store_raw(services: Services, data: bytes) -> int:
+    """Store some bytes as they are; the id of the blob's row."""
     with services.blobs.writer() as writer:
-        writer.write(stored)
+        writer.write(data)
         digest, size = writer.finish()
     with services.index.session() as session:
-        blob_id = record_blob(session, services.blobs, digest, size)
-    return Part(blob_id, digest, size, len(raw))
+        return record_blob(session, services.blobs, digest, size)
 
 
 def pack_missing(services: Services, repo_id: int, wanted: Sequence[Wanted], progress: Progress) -> None:
