@@ -13,10 +13,11 @@ from .deflate_blocks cimport (
     EVENT_COUNTED,
     EVENT_NATURAL,
     EVENT_STORED,
+    MAX_CHUNKS,
     MAX_HOPS,
     block_is_full,
-    choose_form,
     clear_counts,
+    code_chunks,
     code_event,
     code_form,
     code_header,
@@ -40,8 +41,8 @@ from .deflate_inflate cimport (
     read_block,
 )
 from .deflate_model cimport (
+    FAMILY_FAST,
     Model,
-    NEVER,
     Parameters,
     accept,
     close_model,
@@ -49,18 +50,23 @@ from .deflate_model cimport (
     insert_up_to,
     open_model,
     predict,
-    reset_model,
+    restart_model,
 )
 from .deflate_stream cimport (
     LOOKAHEAD,
+    LOOKAHEAD_FAST,
     Stream,
+    begin_block,
     begin_segment,
     code_marker,
     code_more,
-    is_storable,
+    end_block,
+    lookahead,
+    predict_form,
     put_garbage,
     simulate_stored,
     slide,
+    take_token,
 )
 from .deflate_trees cimport Header, predict_header
 
@@ -108,7 +114,6 @@ cdef class Analyzer:
     cdef bint closed, ended, last_apart, fresh  # fresh: at a segment's start
     cdef size_t wanted  # input that must be there before the next try
     cdef size_t handed  # of plain: already given away
-    cdef uint64_t segment_start
     cdef Miss* misses
     cdef size_t miss_count, miss_room
     cdef uint32_t* predicted
@@ -205,7 +210,7 @@ cdef class Analyzer:
         cdef size_t waiting = self.stream.plain.size - <size_t> self.stream.at
         if len(self.queue) < 2 or marks(self.queue[len(self.queue) - 1]):
             return False
-        return waiting >= ahead and waiting >= (<Pending> self.queue[0]).block.plain + LOOKAHEAD
+        return waiting >= ahead and waiting >= (<Pending> self.queue[0]).block.plain + LOOKAHEAD_FAST
 
     cdef int _read(self, Pending item):
         cdef size_t history = self.stream.plain.size
@@ -229,6 +234,14 @@ cdef class Analyzer:
                 return at
         return -1
 
+    def waiting_tokens(self) -> int:
+        """Tokens of the decoded blocks that wait."""
+        cdef Pending item
+        cdef size_t total = 0
+        for item in self.queue:
+            total += item.block.count
+        return total
+
     def trial(self, dict parameters, uint64_t limit, bint anew) -> tuple[int, int]:
         """(wrong predictions, tokens tried) of a model over the waiting blocks; stops above `limit` wrong ones.
 
@@ -248,17 +261,20 @@ cdef class Analyzer:
             raise MemoryError
         model.data = s.plain.data
         model.end = <int32_t> s.plain.size
-        cdef int32_t at = s.at
+        cdef int32_t at = s.at, first = s.at
         for item in self.queue:
-            if item.block.kind == STORED and item.block.plain:
-                break
             end = self._segment_end_from(at, item)
             model.end = end if end >= 0 else <int32_t> s.plain.size
             model.final_end = end == <int32_t> s.plain.size and self._final_end()
             if anew and marks(item):
-                reset_model(&model)
-                model.inserted = at
-            if not self._try_block(&model, &item.block, at, end >= 0, limit, &wrong, &tried):
+                restart_model(&model, at, first)
+                first = at
+            if item.block.kind == STORED:
+                if end < 0 and at + <int32_t> item.block.plain + lookahead(s) > model.end:
+                    break
+                insert_up_to(&model, at + <int32_t> item.block.plain - 1)
+                model.known = False
+            elif not self._try_block(&model, &item.block, at, end >= 0, limit, &wrong, &tried):
                 break
             at += <int32_t> item.block.plain
         close_model(&model)
@@ -275,15 +291,15 @@ cdef class Analyzer:
         with nogil:
             clear_counts(&self.stream.counts)
             for i in range(block.count):
-                if not sure and at + LOOKAHEAD > model.end:
+                if not sure and at + lookahead(&self.stream) > model.end:
                     return False
                 token = block.tokens[i]
                 wrong[0] += predict(model, at) != token
                 tried[0] += 1
                 accept(model, at, token)
                 count_token(&self.stream.counts, token)
-                early = early or full
-                full = block_is_full(&self.stream.counts, model, start, at)
+                early = early or (full and model.with_.family != FAMILY_FAST)
+                full = block_is_full(&self.stream.counts, model, start, at, token)
                 at += 1 if token < 256 else <int32_t> (token >> 16)
                 if wrong[0] > limit:
                     return False
@@ -367,7 +383,7 @@ cdef class Analyzer:
         while self.queue:
             item = self.queue[0]
             end = self._segment_end_from(s.at, item)
-            if end < 0 and s.plain.size - <size_t> s.at < item.block.plain + LOOKAHEAD:
+            if end < 0 and s.plain.size - <size_t> s.at < item.block.plain + <size_t> lookahead(s):
                 break
             if end >= 0 and not self._can_end(s.at + <int32_t> item.block.plain, end):
                 break
@@ -474,42 +490,41 @@ cdef class Analyzer:
             self.spare.append(self.queue.pop(0))
         code_marker(s, bits if bits >= 0 else 0, &fixed, &stored)
         if not s.period:
-            self.segments.append(s.origin + <uint64_t> s.at - self.segment_start)
-        self.segment_start = s.origin + <uint64_t> s.at
+            self.segments.append(s.origin + <uint64_t> s.at - s.segment_start)
         self.fresh = True
         begin_segment(s)
 
     cdef _stored(self, Block* block, int32_t end):
         """The model goes over the bytes as if they had been tokens; both directions do."""
         cdef Stream* s = &self.stream
-        cdef int32_t to = s.at + <int32_t> block.plain
         cdef int event
         cdef bint natural, full
         cdef Header header
         with nogil:
-            natural = simulate_stored(s, to, &full)
-            natural = (natural or to == end) and not (full and not natural)
-            memset(&header, 0, sizeof(header))
-            predict_header(&header, s.builder, s.joined, s.counts.literals, s.counts.distances)
-            if natural:
-                natural = choose_form(
-                    &s.counts, &header, s.parameters.family, to - s.block_start, is_storable(s, to)
-                ) == STORED
+            natural = simulate_stored(s, s.at + <int32_t> block.plain, &full)
+            natural = natural or (s.at == end and not full)
+            natural = predict_form(s, &header) == STORED and natural
             event = EVENT_NATURAL if natural else EVENT_STORED
             code_event(&s.coder, &s.contexts, &event, <uint32_t> block.plain, s.event_before)
             s.event_before = event
             if natural:
+                self._chunks(s.at == s.block_start)
                 code_bit(&s.coder, &s.contexts.corrected[0], 0)
                 code_form(&s.coder, &s.contexts, STORED, STORED)
             else:
                 s.model.known = False
             s.ended_full = natural and full
-            s.at = to
-            s.block_start = to
+            end_block(s, STORED, &header)
+
+    cdef void _chunks(self, bint empty) noexcept nogil:
+        """How many chunks a natural block has; an empty one at the end has none."""
+        cdef Stream* s = &self.stream
+        if s.parameters.family == FAMILY_FAST and not empty:
+            code_chunks(&s.coder, &s.contexts, s.fulls)
 
     cdef _coded(self, Block* block, int32_t end):
         cdef Stream* s = &self.stream
-        cdef int event
+        cdef int event, form
         cdef bint natural
         cdef Header header
         with nogil:
@@ -517,20 +532,14 @@ cdef class Analyzer:
             event = EVENT_NATURAL if natural else EVENT_COUNTED
             code_event(&s.coder, &s.contexts, &event, <uint32_t> block.count, s.event_before)
             s.event_before = event
+            if natural:
+                self._chunks(block.count == 0)
             self._corrections(block)
-            memset(&header, 0, sizeof(header))
-            predict_header(&header, s.builder, s.joined, s.counts.literals, s.counts.distances)
-            code_form(
-                &s.coder,
-                &s.contexts,
-                block.kind,
-                choose_form(
-                    &s.counts, &header, s.parameters.family, s.at - s.block_start, is_storable(s, s.at)
-                ),
-            )
+            form = predict_form(s, &header)
+            code_form(&s.coder, &s.contexts, block.kind, form)
             if block.kind == DYNAMIC:
                 code_header(&s.coder, &s.contexts, &block.header, &header, s.builder, s.joined)
-            s.block_start = s.at
+            end_block(s, block.kind, &block.header)
         if self.miss_count == <size_t> -1 or s.coder.over < 0:
             raise MemoryError
 
@@ -541,19 +550,19 @@ cdef class Analyzer:
         cdef uint32_t token, guess
         cdef bint full = False, early = False
         self.miss_count = 0
-        clear_counts(&s.counts)
+        begin_block(s)
         for i in range(block.count):
             token = block.tokens[i]
             guess = predict(&s.model, s.at)
             if guess != token:
                 self._note(<uint32_t> i, guess, token)
             accept(&s.model, s.at, token)
-            count_token(&s.counts, token)
             early = early or full
-            full = block_is_full(&s.counts, &s.model, s.block_start, s.at)
-            s.at += 1 if token < 256 else <int32_t> (token >> 16)
+            full = take_token(s, token)
         self.tokens += block.count
         s.ended_full = full and not early
+        if s.parameters.family == FAMILY_FAST:
+            return s.fulls < MAX_CHUNKS and (full or (s.at == end and block.count == 0))
         return not early and (full or s.at == end)
 
     cdef void _note(self, uint32_t index, uint32_t guess, uint32_t token) noexcept nogil:

@@ -1,6 +1,6 @@
 # What both directions share about a block: its counts, where it ends, which form it takes, and how all that differs from the prediction.
 
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from .deflate_bits cimport (
@@ -21,8 +21,9 @@ from .deflate_bits cimport (
     reserve,
 )
 from .deflate_coder cimport Coder, code_bit, code_number, code_plain, code_tree
+from .deflate_fast cimport CHUNK_LITERAL, CHUNK_STORED
 from .deflate_inflate cimport DYNAMIC, FIXED, MAX_BLOCK_TOKENS, STORED
-from .deflate_model cimport FAMILY_GO, FAMILY_GZIP, FAMILY_ZLIB, Model, distance_of
+from .deflate_model cimport FAMILY_FAST, FAMILY_GO, FAMILY_GZIP, FAMILY_ZLIB, Model, distance_of
 from .deflate_trees cimport (
     BUILDER_GO,
     Header,
@@ -42,6 +43,7 @@ cdef enum:
     EVENT_COUNTED = 1  # it has a given number of tokens
     EVENT_STORED = 2  # it is stored and has a given number of bytes
     MAX_HOPS = 1000
+    MAX_CHUNKS = 1 << 20
     NO_TOKEN = 0x7FFFFFFF  # longer than any match
 
 
@@ -71,6 +73,7 @@ cdef struct Contexts:
     uint16_t[16] code_count
     uint16_t[8][8] code_lengths
     uint16_t[8] more
+    uint16_t[8] chunks
     uint16_t marker
     uint16_t[32] marker_fixed
     uint16_t[32] marker_stored
@@ -99,10 +102,14 @@ cdef inline void count_token(Counts* self, uint32_t token) noexcept nogil:
         self.literals[token] += 1
 
 
-cdef inline bint block_is_full(const Counts* self, const Model* model, int32_t block_start, int32_t token_start) noexcept nogil:
-    """Does the encoder end its block behind the token that starts at `token_start`?"""
+cdef inline bint block_is_full(
+    const Counts* self, const Model* model, int32_t block_start, int32_t token_start, uint32_t token
+) noexcept nogil:
+    """Does the encoder end its block behind the token at `token_start`? For klauspost's: may it?"""
     cdef uint64_t size
     cdef int i
+    if model.with_.family == FAMILY_FAST:
+        return token_start + (1 if token < 256 else <int32_t> (token >> 16)) == model.fast.end
     if self.tokens == <uint32_t> model.with_.block_tokens:
         return True
     if not model.with_.cut_blocks or (self.tokens & 0xFFF) or model.with_.level <= 2:
@@ -141,6 +148,54 @@ cdef inline int choose_form(
     if storable and <uint64_t> plain + 4 <= best:
         return STORED
     return FIXED if fixed == best else DYNAMIC
+
+
+cdef inline bint _incompressible(const Counts* self, int32_t plain) noexcept nogil:
+    """Are byte values spread so evenly that klauspost's encoder does not try? (sum of squares against twice the size)"""
+    cdef int64_t difference, total = 0, most = <int64_t> plain * 2 * 65536
+    cdef int i
+    for i in range(256):
+        difference = <int64_t> self.literals[i] * 256 - plain
+        total += difference * difference
+        if total > most:
+            return False
+    return total < most
+
+
+cdef inline int choose_form_fast(
+    const Counts* self, const Header* header, int kind, int32_t plain, uint32_t last_header
+) noexcept nogil:
+    """The same for klauspost's encoder, whose chunk of `plain` bytes was of `kind`."""
+    cdef uint32_t[30] used
+    cdef uint64_t extra = extra_bits(self.literals, self.distances), dynamic, fixed
+    cdef uint64_t stored = <uint64_t> (plain + 5) * 8
+    memcpy(used, self.distances, sizeof(used))
+    if self.matches == 0:
+        used[0] = 1
+    if kind == CHUNK_STORED:
+        return STORED
+    dynamic = body_bits(header.lengths, header.literals, self.literals, used) + extra
+    if kind == CHUNK_LITERAL:
+        if plain > 1024 and _incompressible(self, plain):
+            return STORED
+        dynamic += last_header if last_header else 560
+        dynamic += dynamic >> 7
+        return STORED if stored <= dynamic else DYNAMIC
+    dynamic += header_bits(header) + 3
+    fixed = extra + body_bits(NULL, 0, self.literals, used) + 3
+    if self.tokens < 250 and fixed <= dynamic:
+        return STORED if stored <= fixed else FIXED
+    return STORED if stored <= dynamic else DYNAMIC
+
+
+cdef inline uint32_t code_chunks(Coder* coder, Contexts* contexts, uint32_t chunks) noexcept nogil:
+    """How many chunks klauspost's encoder put under one header, at least 1."""
+    cdef uint32_t count = 1
+    while code_bit(coder, &contexts.chunks[count if count < 7 else 7], count < chunks):
+        count += 1
+        if count == MAX_CHUNKS:
+            break
+    return count
 
 
 cdef inline int code_form(Coder* coder, Contexts* contexts, int form, int predicted) noexcept nogil:

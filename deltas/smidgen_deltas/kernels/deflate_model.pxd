@@ -10,10 +10,13 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from .deflate_fast cimport Fast, close_fast, open_fast, predict_fast, reset_fast, restart_fast, slide_fast
+
 cdef enum:
     FAMILY_ZLIB = 0
     FAMILY_GZIP = 1
     FAMILY_GO = 2
+    FAMILY_FAST = 3  # klauspost's level 5, in deflate_fast.pxd
     HASH_ROLLING = 0
     HASH_GO = 1  # big-endian word, 17 bits
     HASH_KLAUSPOST = 2  # little-endian word, 17 bits
@@ -43,6 +46,7 @@ cdef struct Parameters:
 
 cdef struct Model:
     Parameters with_
+    Fast fast
     int32_t* head
     int32_t* prev
     const uint8_t* data  # position 0
@@ -69,6 +73,8 @@ cdef inline int open_model(Model* self, const Parameters* parameters) noexcept n
     self.prev = <int32_t*> malloc((WINDOW_MASK + 1) * sizeof(int32_t))
     if self.head == NULL or self.prev == NULL:
         return -1
+    if parameters.family == FAMILY_FAST and open_fast(&self.fast):
+        return -1
     reset_model(self)
     return 0
 
@@ -83,7 +89,17 @@ cdef inline void reset_model(Model* self) noexcept nogil:
     self.known = False
 
 
+cdef inline void restart_model(Model* self, int32_t at, int32_t first) noexcept nogil:
+    """Begin at `at` without what is before; klauspost's takes a dictionary of the bytes from `first`."""
+    if self.with_.family == FAMILY_FAST:
+        restart_fast(&self.fast, self.data, at, first)
+        return
+    reset_model(self)
+    self.inserted = at
+
+
 cdef inline void close_model(Model* self) noexcept nogil:
+    close_fast(&self.fast)
     free(self.head)
     free(self.prev)
     self.head = NULL
@@ -93,6 +109,8 @@ cdef inline void close_model(Model* self) noexcept nogil:
 cdef inline void slide_model(Model* self, int32_t by) noexcept nogil:
     """All positions become smaller by `by`, a multiple of the window size."""
     cdef size_t i, size = <size_t> 1 << self.with_.hash_bits
+    if self.with_.family == FAMILY_FAST:
+        slide_fast(&self.fast, by)
     for i in range(size):
         self.head[i] = self.head[i] - by if self.head[i] > NEVER // 2 else NEVER
     for i in range(WINDOW_MASK + 1):
@@ -122,6 +140,8 @@ cdef inline void insert_up_to(Model* self, int32_t at) noexcept nogil:
     """Insert every position up to `at` that has enough bytes behind it."""
     cdef int32_t i, last = self.end - self.with_.min_length
     cdef uint32_t h
+    if self.with_.family == FAMILY_FAST:
+        return
     if self.with_.family == FAMILY_GZIP and self.final_end:
         last = self.end - 1  # hashes what lies behind the end
     if at > last:
@@ -262,6 +282,9 @@ cdef inline int _search(Model* self, int32_t at, int best, int* distance) noexce
 cdef inline uint32_t predict(Model* self, int32_t at) noexcept nogil:
     """The token at `at`: length << 16 | distance, or the literal byte."""
     cdef int none = self.with_.min_length - 1
+    if self.with_.family == FAMILY_FAST:
+        self.next_known = False
+        return predict_fast(&self.fast, self.data, at, self.end)
     if not self.known:
         self.distance = 0
         self.length = _search(self, at, none, &self.distance)
@@ -290,6 +313,8 @@ cdef inline void accept(Model* self, int32_t at, uint32_t token) noexcept nogil:
         self.distance = self.next_distance
         return
     self.known = False
+    if self.with_.family == FAMILY_FAST:
+        return
     if self.with_.lazy or length <= self.with_.max_lazy:
         insert_up_to(self, at + length - 1)
     else:

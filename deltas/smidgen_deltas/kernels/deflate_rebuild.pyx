@@ -13,15 +13,12 @@ from .deflate_blocks cimport (
     EVENT_COUNTED,
     EVENT_NATURAL,
     EVENT_STORED,
-    block_is_full,
-    choose_form,
-    clear_counts,
+    code_chunks,
     code_event,
     code_form,
     code_header,
     NO_TOKEN,
     code_miss,
-    count_token,
     miss_context,
     reset_contexts,
     token_fits,
@@ -30,19 +27,22 @@ from .deflate_blocks cimport (
 )
 from .deflate_coder cimport code_bit, start_decoding
 from .deflate_inflate cimport BLOCK_NO_MEMORY, DYNAMIC, FIXED, MAX_BLOCK_TOKENS, STORED, Block, grow_tokens
-from .deflate_model cimport Parameters, accept, close_model, open_model, predict
+from .deflate_model cimport FAMILY_FAST, Parameters, accept, close_model, open_model, predict
 from .deflate_stream cimport (
-    LOOKAHEAD,
     Stream,
+    begin_block,
     begin_segment,
     code_marker,
     code_more,
-    is_storable,
+    end_block,
+    lookahead,
+    predict_form,
     put_garbage,
     simulate_stored,
     slide,
+    take_token,
 )
-from .deflate_trees cimport Header, predict_header
+from .deflate_trees cimport Header
 
 
 class CorrectionsInvalid(Exception):
@@ -241,20 +241,22 @@ cdef class Rebuilder:
         if self.state == AT_BLOCK:
             if not end and <size_t> s.at == s.plain.size:
                 return WAITING
-            self._begin_block()
+            self._begin_block(end and s.at == s.model.end)
         if self.event == EVENT_STORED:
             return self._stored_block(end)
         result = self._tokens(end)
         return result if result else self._end_block(end)
 
-    cdef void _begin_block(self) noexcept nogil:
+    cdef void _begin_block(self, bint empty) noexcept nogil:
         cdef Stream* s = &self.stream
         self.left = code_event(&s.coder, &s.contexts, &self.event, 0, s.event_before)
         s.event_before = self.event
         self.state = IN_BLOCK
         self.full = False
         self.block.count = 0
-        clear_counts(&s.counts)
+        begin_block(s)
+        if self.event == EVENT_NATURAL and s.parameters.family == FAMILY_FAST and not empty:
+            self.left = code_chunks(&s.coder, &s.contexts, 0)
         if self.event != EVENT_STORED:
             self.corrected = code_bit(&s.coder, &s.contexts.corrected[0], 0)
 
@@ -262,22 +264,22 @@ cdef class Rebuilder:
         cdef Stream* s = &self.stream
         cdef int32_t to = s.at + <int32_t> self.left
         cdef bint full, final = False
+        cdef int32_t start = s.at
+        cdef Header header
         if self.left > 65535:
             return INVALID
-        if to > s.model.end or (not end and to + LOOKAHEAD > s.model.end):
+        if to > s.model.end or (not end and to + lookahead(s) > s.model.end):
             return INVALID if end else WAITING
         if end and to == s.model.end and not self._certain():
             return WAITING
         simulate_stored(s, to, &full)
         s.model.known = False
         s.ended_full = False
-        s.at = to
+        header.codes = 0
+        end_block(s, STORED, &header)
         if self._close_block(end, &final):
             return INVALID
-        if write_stored(&self.out, s.plain.data + s.block_start, to - s.block_start, final):
-            return NO_MEMORY
-        s.block_start = to
-        return OK
+        return NO_MEMORY if write_stored(&self.out, s.plain.data + start, to - start, final) else OK
 
     cdef int _tokens(self, bint end) noexcept nogil:
         """Tokens until the block ends or more plain bytes are needed."""
@@ -290,7 +292,7 @@ cdef class Rebuilder:
                     return OK
             elif self.full or (end and s.at == s.model.end):
                 return OK
-            if s.at >= s.model.end or (not end and s.at + LOOKAHEAD > s.model.end):
+            if s.at >= s.model.end or (not end and s.at + lookahead(s) > s.model.end):
                 return INVALID if end else WAITING
             if self.block.count == self.block.room:
                 result = grow_tokens(&self.block)
@@ -302,12 +304,14 @@ cdef class Rebuilder:
                 if token == NO_TOKEN:
                     return INVALID
             accept(&s.model, s.at, token)
-            count_token(&s.counts, token)
             self.block.tokens[self.block.count] = token
             self.block.count += 1
-            self.full = block_is_full(&s.counts, &s.model, s.block_start, s.at)
-            s.at += 1 if token < 256 else <int32_t> (token >> 16)
-            self.left -= self.event == EVENT_COUNTED
+            self.full = take_token(s, token)
+            if self.event == EVENT_COUNTED:
+                self.left -= 1
+            elif self.full and s.parameters.family == FAMILY_FAST:
+                self.left -= 1
+                self.full = self.left == 0
 
     cdef uint32_t _correct(self, uint32_t token) noexcept nogil:
         """The real token instead of the predicted one; NO_TOKEN when it cannot be."""
@@ -326,26 +330,25 @@ cdef class Rebuilder:
         cdef Header predicted, header
         cdef int form, result
         cdef bint final = False
+        cdef int32_t start = s.block_start
         if end and s.at == s.model.end and not self._certain():
             return WAITING
         s.ended_full = self.full
-        memset(&predicted, 0, sizeof(Header))
-        predict_header(&predicted, s.builder, s.joined, s.counts.literals, s.counts.distances)
-        form = choose_form(&s.counts, &predicted, s.parameters.family, s.at - s.block_start, is_storable(s, s.at))
+        form = predict_form(s, &predicted)
         form = code_form(&s.coder, &s.contexts, form, form)
         memset(&header, 0, sizeof(Header))
         if form == DYNAMIC:
             if code_header(&s.coder, &s.contexts, &header, &predicted, s.builder, s.joined):
                 return INVALID
-        elif form == STORED and s.at - s.block_start > 65535:
+        elif form == STORED and s.at - start > 65535:
             return INVALID
+        end_block(s, form, &header)
         if self._close_block(end, &final):
             return INVALID
         if form == STORED:
-            result = write_stored(&self.out, s.plain.data + s.block_start, s.at - s.block_start, final)
+            result = write_stored(&self.out, s.plain.data + start, s.at - start, final)
         else:
             result = write_tokens(&self.out, self.block.tokens, self.block.count, form, &header, final)
-        s.block_start = s.at
         return OK if result == 0 else NO_MEMORY if result == -1 else INVALID
 
     cdef int _close_block(self, bint end, bint* final) noexcept nogil:

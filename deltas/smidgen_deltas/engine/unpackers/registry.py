@@ -23,8 +23,10 @@ from smidgen_deltas.engine.unpackers.base import (
 )
 from smidgen_deltas.engine.unpackers.bzip2 import Bzip2Unpacker
 from smidgen_deltas.engine.unpackers.cpio import CpioUnpacker
+from smidgen_deltas.engine.unpackers.gzip import GzipUnpacker, ZlibUnpacker
 from smidgen_deltas.engine.unpackers.kernel_image import BzImageUnpacker, ZbootUnpacker
 from smidgen_deltas.engine.unpackers.xz import XzUnpacker
+from smidgen_deltas.engine.unpackers.zip import ZipUnpacker
 from smidgen_deltas.engine.unpackers.zstd import ZstdUnpacker
 from smidgen_deltas.errors import FormatError, LimitExceeded, SmidgenError, UnsupportedFeature
 
@@ -35,8 +37,11 @@ UNPACKERS: Final[tuple[Unpacker, ...]] = (
     Bzip2Unpacker(),
     CpioUnpacker(),
     ArUnpacker(),
+    GzipUnpacker(),
+    ZipUnpacker(),
     BzImageUnpacker(),
     ZbootUnpacker(),
+    ZlibUnpacker(),  # last: its magic is weak
 )
 _BY_NAME: Final = {(unpacker.name, unpacker.version): unpacker for unpacker in UNPACKERS}
 

@@ -69,7 +69,7 @@ _LEVELS: Final = (
     -6,
     -7,
 )
-_PROBE: Final = 1 << 18  # bytes encoded to see whether a setting is worth a full run
+PROBE: Final = 1 << 18  # bytes encoded to see whether a setting is worth a full run
 _SECONDS: Final = {22: 1.0, 21: 0.8, 20: 0.7, 19: 0.5, 18: 0.4, 17: 0.35, 16: 0.3, 15: 0.15, 14: 0.12, 13: 0.12}
 
 
@@ -261,9 +261,9 @@ def _find(
     fits = usual is not None and usual.sized == (header.size is not None)
     if usual and fits and same(encode_frame(library, usual, view, allowance), frame):
         return usual
-    for setting in _candidates(library, header):
+    for setting in candidates(library, header):
         allowance.check()
-        if not _promising(library, setting, view, frame):
+        if not promising(library, setting, view, frame, len(view)):
             continue
         for threaded in (True, False):
             found = replace(setting, threaded=threaded)
@@ -272,7 +272,7 @@ def _find(
     return None
 
 
-def _candidates(library: Library, header: Header) -> Iterator[ZstdSetting]:
+def candidates(library: Library, header: Header) -> Iterator[ZstdSetting]:
     """Levels whose window is the one in the header, the usual ones first; single-threaded."""
     base = ZstdSetting(
         3, threaded=False, checksum=header.checksum, sized=header.size is not None, window_log=0, long_distance=False
@@ -296,17 +296,17 @@ def _level_window(libzstd: str, level: int) -> int:
     return header.window_log if header else 0
 
 
-def _promising(library: Library, setting: ZstdSetting, plain: memoryview, frame: memoryview) -> bool:
-    """Does a prefix of the content give the frame's first block?"""
-    if len(plain) <= _PROBE:
+def promising(library: Library, setting: ZstdSetting, plain: memoryview, frame: memoryview, size: int) -> bool:
+    """Does `plain`, the front of a content of `size` bytes, give the frame's first block?"""
+    if len(plain) <= PROBE:
         return True
-    encoder = setting.encoder(library, len(plain))
-    out = encoder.feed(plain[:_PROBE]) + encoder.flush()
-    end = _first_block_end(frame)
+    encoder = setting.encoder(library, size)
+    out = encoder.feed(plain[:PROBE]) + encoder.flush()
+    end = first_block_end(frame)
     return len(out) >= end and out[:end] == frame[:end]
 
 
-def _first_block_end(frame: memoryview) -> int:
+def first_block_end(frame: memoryview) -> int:
     """Offset behind the first block's data (RFC 8878 3.1.1.2)."""
     single = bool(frame[4] & 0x20)
     at = (5 if single else 6) + (1 if single else 0, 2, 4, 8)[frame[4] >> 6]
