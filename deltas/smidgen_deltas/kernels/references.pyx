@@ -505,8 +505,8 @@ def blank(
             elif regions[4 * r] == FRAME_TABLE:
                 for i in range(12, regions[4 * r + 2]):
                     image[regions[4 * r + 1] + i] = 0
-    # when the code is blank: what words point at is part of what they are
-    for r in range(regions.shape[0] // 4):
+    # when the code is blank: what words point at is part of what they are. Backwards, as tables come before data
+    for r in range(regions.shape[0] // 4 - 1, -1, -1):
         if regions[4 * r] == WORDS and regions[4 * r + 2]:
             with nogil:
                 blank_words(
