@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test serve check bench tools clean conformance conformance-official
+.PHONY: asan demo test serve check bench tools clean conformance conformance-official
 
 $(STAMP): pyproject.toml hatch_build.py requirements.lock $(wildcard deltas/smidgen_deltas/kernels/*.pyx)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -39,6 +39,10 @@ conformance-official: $(STAMP)
 	$(BIN)/python tests/conformance/official.py
 
 # Slow: fetches corpora by package name, runs every method; reports in bench-data/report.
+# The codec's tests on kernels built with the address and undefined behaviour sanitizers.
+asan: $(STAMP)
+	$(BIN)/python tests/sanitized.py $(PYTEST_ARGS)
+
 bench: $(STAMP)
 	$(BIN)/smidgen bench deltas
 	$(BIN)/smidgen bench update

@@ -12,11 +12,13 @@ from smidgen_deltas.engine import elf
 from smidgen_deltas.engine.patch import Patch, apply_patch, make_patch
 from smidgen_deltas.errors import SmidgenError
 from support.elf_images import MACHINES, functions, grow, image
+from support.elf_objects import relocatable
 
 SMALL = functions(4, 25)
 PAIRS = {machine: (image(SMALL, machine), image(grow(SMALL, 9, b"0" * 32), machine)) for machine in MACHINES}
+MODULES = (relocatable(SMALL), relocatable(grow(SMALL, 9, b"0" * 32), 1003, 50300))
 TEXT = b"".join(b"%d bottles, " % number for number in range(300))
-CASES = [*PAIRS.values(), (TEXT, TEXT[900:] + TEXT[:1000]), (b"", b"abc")]
+CASES = [*PAIRS.values(), MODULES, (TEXT, TEXT[900:] + TEXT[:1000]), (b"", b"abc")]
 PATCHES = [(old, new, make_patch(old, new)) for old, new in CASES]
 ODD = [0, 1, 0x40, 0xFFF, 1 << 31, (1 << 48) - 1, 1 << 62, (1 << 63) - 8, 1 << 63, (1 << 64) - 1]
 
@@ -53,8 +55,8 @@ def damaged(old: bytes) -> st.SearchStrategy[bytes]:
     def build(draw: st.DrawFn) -> bytes:
         data = bytearray(old)
         for _ in range(draw(st.integers(0, 4))):
-            table = draw(st.sampled_from((0, 64, max(0, len(data) - 64 * 5))))
-            at = min(table + 8 * draw(st.integers(0, 40)), max(0, len(data) - 8))
+            table = draw(st.sampled_from((0, 64, max(0, len(data) - 64 * 9))))
+            at = min(table + 8 * draw(st.integers(0, 72)), max(0, len(data) - 8))
             if at + 8 <= len(data):
                 size = draw(st.sampled_from((2, 4, 8)))
                 data[at : at + size] = struct.pack("<Q", draw(st.sampled_from(ODD)))[:size]
@@ -75,7 +77,7 @@ def test_round_trip(data: st.DataObject, effort: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_round_trip_of_tampered_images(data: st.DataObject) -> None:
-    old, new = data.draw(st.sampled_from(list(PAIRS.values())))
+    old, new = data.draw(st.sampled_from([*PAIRS.values(), MODULES]))
     old, new = data.draw(damaged(old)), data.draw(damaged(new))
     elf.parse(old)
     assert b"".join(apply_patch(make_patch(old, new), old, len(new))) == new
@@ -111,6 +113,22 @@ def test_predictions_in_tampered_images(data: st.DataObject) -> None:
     length = _varint(len(old))
     try:
         found = b"".join(apply_patch(Patch(1, head + b"\1\0\0" + length, bytes(len(old)), b""), old, len(old)))
+    except SmidgenError:
+        return
+    assert len(found) == len(old)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_tables_in_tampered_objects(data: st.DataObject) -> None:
+    """As above; the difference, tampered with, makes the headers of the new file odd, too."""
+    old = data.draw(damaged(MODULES[0]))
+    diff = bytearray(len(old))
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = len(diff) - 8 * data.draw(st.integers(1, 72))
+        struct.pack_into("<Q", diff, at, data.draw(st.sampled_from(ODD)))
+    try:
+        found = b"".join(apply_patch(Patch(2, b"\1\0\0" + _varint(len(old)), bytes(diff), b""), old, len(old)))
     except SmidgenError:
         return
     assert len(found) == len(old)

@@ -29,14 +29,14 @@ _HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION: Final = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL: Final = struct.Struct("<IBBH16x")
 _BTF: Final = struct.Struct("<HBBIIIII")
-_SYMTAB, _RELA, _NOBITS = 2, 4, 8
+_NULL, _SYMTAB, _STRTAB, _RELA, _NOBITS = 0, 2, 3, 4, 8
 _SECTION_SYMBOL: Final = 3
 _EXECUTABLE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section header; offset and size lie inside the file unless `kind` is NOBITS."""
+    """A section header. Offset and size lie inside the file if the section holds bytes."""
 
     name: str
     kind: int
@@ -45,6 +45,10 @@ class Section:
     size: int
     link: int
     info: int
+
+    @property
+    def holds_bytes(self) -> bool:
+        return self.kind not in (_NULL, _NOBITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +102,11 @@ def code(
     rows = array("q")
     for number, section in enumerate(first.sections):
         there = second.sections[pairs[number]] if number in pairs else None
-        held = section.kind != _NOBITS and there is not None and there.kind != _NOBITS
+        held = section.holds_bytes and there is not None and there.holds_bytes
         place = (section.offset, section.size, there.offset, there.size) if held and there else (0, 0, 0, 0)
         rows.extend((*place, int(held), int(bool(section.flags & _EXECUTABLE))))
     coder = TableCoder(old, new, diff, blocks, order, rows, decoding)
-    if first.symtab in pairs and pairs[first.symtab] == second.symtab and first.strtab in pairs:
+    if first.symtab and first.symtab in pairs and pairs[first.symtab] == second.symtab and first.strtab in pairs:
         coder.symbols(first.symtab, first.strtab, array("q", (pairs.get(n, -1) for n in range(len(first.sections)))))
         symbols = _renumbered(memoryview(old), first, memoryview(new), second)
         for number, section in _tables(first):
@@ -110,7 +114,7 @@ def code(
                 coder.relocations(number, first.symtab, section.info, symbols)
     for number, section in enumerate(first.sections):
         types = _types(memoryview(old), section)
-        if types and number in pairs:
+        if types and number and number in pairs:
             coder.types(number, *types)
 
 
@@ -125,12 +129,14 @@ def _parse(data: memoryview) -> Object | None:
     names, names_end = headers[names_at][4], headers[names_at][4] + headers[names_at][5]
     sections = []
     for name_at, kind, flags, _, offset, size, link, info, _, _ in headers:
-        if kind not in (0, _NOBITS) and offset + size > len(data):
-            return None
-        sections.append(Section(section_name(data, names + name_at, names_end), kind, flags, offset, size, link, info))
+        name = section_name(data, names + name_at, names_end)
+        sections.append(Section(name, kind, flags, offset, size, link, info))
+    if any(section.holds_bytes and section.offset + section.size > len(data) for section in sections):
+        return None
     tables = [number for number, section in enumerate(sections) if section.kind == _SYMTAB]
-    if len(tables) == 1 and 0 < sections[tables[0]].link < count:
-        return Object(tuple(sections), tables[0], sections[tables[0]].link)
+    strings = sections[tables[0]].link if len(tables) == 1 else 0
+    if 0 < strings < count and sections[strings].kind == _STRTAB:
+        return Object(tuple(sections), tables[0], strings)
     return Object(tuple(sections), 0, 0)
 
 
@@ -150,7 +156,7 @@ def _keys(found: Object) -> Iterator[tuple[int, tuple[str, int, int]]]:
 
 def _tables(found: Object) -> Iterator[tuple[int, Section]]:
     for number, section in enumerate(found.sections):
-        if section.kind == _RELA and section.info < len(found.sections) and section.link == found.symtab:
+        if number and section.kind == _RELA and section.info < len(found.sections) and section.link == found.symtab:
             yield number, section
 
 
@@ -191,14 +197,14 @@ def _occurrences(meanings: Iterator[bytes]) -> Iterator[tuple[int, tuple[bytes, 
 
 
 def _place(found: Object, kind: int, section: int) -> int:
-    if kind != _SECTION_SYMBOL or section >= len(found.sections) or found.sections[section].kind == _NOBITS:
+    if kind != _SECTION_SYMBOL or section >= len(found.sections) or not found.sections[section].holds_bytes:
         return -1
     return found.sections[section].offset
 
 
 def _types(data: memoryview, section: Section) -> tuple[int, int] | None:
     """Offset and size of the type records, if this is a BTF section."""
-    if section.name != ".BTF" or section.kind == _NOBITS or section.size < _BTF.size:
+    if section.name != ".BTF" or not section.holds_bytes or section.size < _BTF.size:
         return None
     magic, version, _, header, start, size, _, _ = _BTF.unpack_from(data, section.offset)
     if magic != 0xEB9F or version != 1 or header + start + size > section.size or size < 4:
