@@ -68,6 +68,7 @@ def collect_all(services: Services, *, grace: int, keep: int, progress: Progress
     now = int(time.time())
     before = now - grace
     removed = Removed()
+    links = oci_gc.collect(services, grace)  # first the registry's links, which layers hang on; its blobs at the end
     with services.index.read() as session:
         repos = collect.repositories(session)
     for done, (repo_id, kind) in enumerate(repos, 1):
@@ -81,7 +82,7 @@ def collect_all(services: Services, *, grace: int, keep: int, progress: Progress
     removed.layers = _repeat(services, collect.drop_layers)
     removed.contents = _repeat(services, collect.drop_contents)
     blobs = oci_gc.collect(services, grace)
-    removed.blobs, removed.bytes = blobs.blobs, blobs.bytes
+    removed.blobs, removed.bytes = links.blobs + blobs.blobs, links.bytes + blobs.bytes
     with services.index.session() as session:
         tasks.prune(session, before=now - TASK_DAYS * 86400)
     log.info("collected", **asdict(removed))
