@@ -1,7 +1,7 @@
 """Mirroring a remote ostree repository: only missing objects are fetched, refs are switched last.
 
-Objects stay when a run is interrupted, so the next one goes on where it ended. When all refs are mirrored, the remote's
-summary is kept with its signature and served unchanged as long as it says what this server has.
+Objects stay when a run is interrupted, so the next one goes on where it ended. The remote's summary is kept with its
+signature: it is served unchanged as long as it says what this server has, and what it says of a ref in any case.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def mirror(services: Services, repo: str, source: RemoteSource, refs: Sequence[s
         done = ingest_commit(services, repo_id, source, commit, progress)
         services.metrics.ingested.labels("mirror").inc(done.bytes)
         log.info("mirrored", repo=repo, ref=ref, commit=commit.hex(), objects=done.objects, bytes=done.bytes)
-    kept = SourceSummary(body, signature) if body is not None and not refs else None
+    kept = SourceSummary(body, signature) if body is not None else None
     publish_ostree.publish_refs(services, repo, repo_id, targets, progress, source=kept)
 
 

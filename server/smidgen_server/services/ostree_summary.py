@@ -2,7 +2,8 @@
 
 A summary that came with the refs (from a mirrored remote or a published repository) is served byte for byte, with its
 signature, while it says exactly what this server has. Otherwise one is made: entries in byte order, the metadata that
-the source has for a commit kept (flatpak needs its `xa.*` keys), signed by the server's own keys where it has any.
+the source (or the summary before) has for a commit kept, since flatpak needs its `xa.*` keys, signed by the server's
+own keys where it has any.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ TOMBSTONES: Final = "ostree.summary.tombstone-commits"
 TIMESTAMP: Final = "ostree.commit.timestamp"
 VERSION: Final = "ostree.commit.version"
 _OWN: Final = frozenset({MODE, MODIFIED, TOMBSTONES, DELTAS, "ostree.summary.expires", "ostree.summary.indexed-deltas"})
+
+CACHES: Final = ("xa.cache", "xa.sparse-cache")
 
 Metadata = dict[str, Variant]
 
@@ -65,6 +68,13 @@ class Summary:
         entries, metadata = gvariant.decode(SUMMARY, body)
         return cls({name: Entry(size, commit, about) for name, (size, commit, about) in entries}, metadata)
 
+    def kept_metadata(self, targets: Mapping[str, bytes]) -> Metadata:
+        """Global metadata that is still true when the refs point at `targets`: not what the server says itself, and
+        of flatpak's caches, which are keyed by ref, what is about these commits."""
+        same = {name for name, entry in self.entries.items() if targets.get(name) == entry.commit}
+        kept = {name: value for name, value in self.metadata.items() if name not in _OWN}
+        return kept | {name: _only(kept[name], same) for name in CACHES if name in kept}
+
     def encode(self) -> bytes:
         ordered = sorted(self.entries.items(), key=lambda item: item[0].encode())  # clients search by halves
         entries = tuple((name, (one.size, one.commit, one.metadata)) for name, one in ordered)
@@ -86,7 +96,8 @@ def refresh(services: Services, session: Session, repo_id: int, *, source: Sourc
     if source is None and row is not None and row.source is not None:
         source = SourceSummary(row.source, row.source_signature)
     targets = {name: digest.raw for name, digest in surface.refs(session, repo_id)}
-    body, signature = _current(session, repo_id, targets, source)
+    before = Summary.decode(row.body) if row is not None else Summary({}, {})
+    body, signature = _current(session, repo_id, targets, source, before)
     if signature is None and row is not None and _same(row.body, body):
         body, signature, modified = row.body, row.signature, row.modified
     else:
@@ -111,21 +122,21 @@ def _current(
     repo_id: int,
     targets: Mapping[str, bytes],
     source: SourceSummary | None,
+    before: Summary,
 ) -> tuple[bytes, bytes | None]:
     """The summary for these refs, and its signature if the source's holds."""
     known = Summary.decode(source.body) if source else Summary({}, {})
     listed = {name: entry.commit for name, entry in known.entries.items()}
     if source is not None and listed == targets and not _lists_deltas(known):
         return source.body, source.signature
-    names = [(ObjectType.COMMIT, commit) for commit in set(targets.values())]
-    bodies = ostree.visible_bodies(session, repo_id, names)
+    bodies = ostree.visible_bodies(session, repo_id, [(ObjectType.COMMIT, commit) for commit in set(targets.values())])
     entries = {}
     for name, commit in targets.items():
-        about = known.entries[name].metadata if listed.get(name) == commit else None
         body = bodies[(ObjectType.COMMIT, commit)]
+        told = [one.entries[name] for one in (known, before) if name in one.entries]
+        about = next((one.metadata for one in told if one.commit == commit), None)
         entries[name] = Entry(len(body), commit, about if about is not None else _describe(Commit.decode(body)))
-    kept = {name for name, commit in targets.items() if listed.get(name) == commit}
-    metadata = _kept_metadata(known.metadata, kept)
+    metadata = _joined(before.kept_metadata(targets), known.kept_metadata(targets))
     metadata |= {
         MODE: Variant("s", "archive-z2"),
         MODIFIED: Variant("t", _big(int(time.time()))),
@@ -148,13 +159,22 @@ def _describe(commit: Commit) -> Metadata:
     return found
 
 
-def _kept_metadata(metadata: Metadata, refs: set[str]) -> Metadata:
-    """The source's global metadata; of flatpak's caches, which are keyed by ref, what is still true."""
-    kept = {name: value for name, value in metadata.items() if name not in _OWN}
-    for name in ("xa.cache", "xa.sparse-cache"):
-        if name in kept:
-            kept[name] = _only(kept[name], refs)
-    return kept
+def _joined(old: Metadata, new: Metadata) -> Metadata:
+    """The new metadata where both have it; of flatpak's caches the entries of both."""
+    both = old | new
+    for name in CACHES:
+        if name in old and name in new:
+            both[name] = _join(old[name], new[name])
+    return both
+
+
+def _join(old: Variant, new: Variant) -> Variant:
+    first, second = old.value, new.value
+    if old.signature != new.signature:
+        return new
+    if isinstance(first, Variant) and isinstance(second, Variant):
+        return Variant(new.signature, _join(first, second))
+    return Variant(new.signature, first | second) if isinstance(first, dict) else new
 
 
 def _only(cache: Variant, refs: set[str]) -> Variant:

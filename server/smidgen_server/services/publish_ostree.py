@@ -57,7 +57,7 @@ def publish_refs(
     """Set refs to commits of the repository.
 
     Args:
-        source: the summary of the repository that the refs come from, when all of it was taken.
+        source: the summary of the repository that the refs come from, if it has one.
     Raises:
         ObjectMissing: a commit is not complete; no ref has changed then.
     """
