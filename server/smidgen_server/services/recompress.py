@@ -44,7 +44,7 @@ def find_recompression(
                 done += len(block)
                 if done - told >= STEP:
                     told = done
-                    progress(done, 0, "bytes compressed again")
+                    progress(done, 0, "bytes")
     except FormatError as error:
         log.warning("layer does not compress to itself", digest=str(digest), reason=str(error))
         return None
