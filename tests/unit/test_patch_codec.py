@@ -86,15 +86,15 @@ def test_images_of_different_machines_are_just_bytes() -> None:
         (Patch(9, b"\0", b"", b""), 0),
         (Patch(PLAIN, b"\0", b"", b"x"), 0),
         (Patch(PLAIN, b"\0", b"", b""), 1),
-        (Patch(PLAIN, b"\1\0\0\0", b"", b""), 0),  # an empty block
-        (Patch(PLAIN, b"\1\0\1\1", b"x", b""), 1),  # starts before the old file
-        (Patch(PLAIN, b"\1\0\0\7", b"x" * 7, b""), 7),  # ends behind it
-        (Patch(PLAIN, b"\1\0\0\2", b"x", b""), 1),  # ends behind the new file
+        (Patch(PLAIN, b"\1\0\0\0", b"", b""), 0),  # ends behind the new file
+        (Patch(PLAIN, b"\1\0\1\0", b"x", b""), 1),  # starts before the old file
+        (Patch(PLAIN, b"\1\0\0\6", b"x" * 7, b""), 7),  # ends behind it
+        (Patch(PLAIN, b"\1\0\0\1", b"x", b""), 1),  # the difference is too short
         (Patch(PLAIN, b"\1\2\0\1", b"x", b""), 1),
         (Patch(PLAIN, b"\xff\xff\xff\xff\xff\1", b"", b""), 0),
         (Patch(PLAIN, b"\0\0", b"", b""), 0),
         (Patch(PLAIN, b"", b"", b""), 0),
-        (Patch(REFERENCES, b"\0\0\1\0\0\3", b"xyz", b""), 3),  # the old file is no image
+        (Patch(REFERENCES, b"\0\0\1\0\0\2", b"xyz", b""), 3),  # the old file is no image
         (Patch(REFERENCES, b"\0\x7f" + bytes(300), b"", b""), 0),
     ],
 )

@@ -86,7 +86,7 @@ def test_sections_that_overlap_come_out_right() -> None:
 
 def test_a_patch_of_tables_needs_tables() -> None:
     with pytest.raises(PatchCorrupt, match="tables in a file that has none"):
-        apply_patch(Patch(TABLES, b"\1\0\0\3", b"xyz", b""), b"abc", 3)
+        apply_patch(Patch(TABLES, b"\1\0\0\2", b"xyz", b""), b"abc", 3)
 
 
 def test_the_kernel_checks_what_it_is_given() -> None:

@@ -6,8 +6,9 @@ old bytes predict once the alignment is known (see `kernels/references`): contro
 is made, then the difference is added (see `engine/relocatable` for tables whose fields are predicted one after the
 other). A wrong prediction costs bytes and can never give a wrong file.
 
-control, all numbers varints (zigzag for signed ones): block count; per block: bytes of `extra` before it, distance of
-its place in the old file from the end of the block before it (signed), length. Before that, for REFERENCES: 1 if the
+control, all numbers varints (zigzag for signed ones): block count; then for each block the bytes of `extra` before it;
+then for each the distance of its place in the old file from the end of the block before it (signed); then for each its
+length, less one. Like numbers stand together because they compress better so. Before all that, for REFERENCES: 1 if the
 table in `.eh_frame_hdr` is zeros here and to be made from `.eh_frame` once all else is there, or 0; then the segments
 of the new image: count, then address, offset, size in file, size in memory for each.
 """
@@ -25,7 +26,7 @@ from smidgen_deltas.errors import FormatError
 from smidgen_deltas.kernels.align import align
 from smidgen_deltas.kernels.patching import add, subtract
 from smidgen_deltas.kernels.references import blank, predict
-from smidgen_deltas.wire import WireReader, put_varint
+from smidgen_deltas.wire import WireReader, put_varint, varint
 
 PLAIN: Final = 0
 REFERENCES: Final = 1
@@ -196,20 +197,21 @@ def _coded_tables(old: Buffer, new: Buffer, blocks: array[int], first: relocatab
 
 
 def _control(blocks: array[int]) -> bytes:
-    out = bytearray()
-    put_varint(out, len(blocks) // 3)
+    gaps, steps, lengths = bytearray(), bytearray(), bytearray()
     end = old_end = 0
     for at, old_at, length in _triples(blocks):
-        put_varint(out, at - end)
+        put_varint(gaps, at - end)
         step = old_at - old_end
-        put_varint(out, 2 * step if step >= 0 else -2 * step - 1)
-        put_varint(out, length)
+        put_varint(steps, 2 * step if step >= 0 else -2 * step - 1)
+        put_varint(lengths, length - 1)
         end, old_end = at + length, old_at + length
-    return bytes(out)
+    return varint(len(blocks) // 3) + gaps + steps + lengths
 
 
 def _read_control(patch: Patch, old_size: int, size: int) -> _Control:
     """Parse and check: every block inside both files, in order, diff and extra used up exactly."""
+    if len(patch.diff) + len(patch.extra) != size:
+        raise PatchCorrupt("streams do not fill the file", size=size, diff=len(patch.diff), extra=len(patch.extra))
     reader = WireReader(patch.control, "patch control")
     segments = array("Q")
     derived = False
@@ -217,15 +219,17 @@ def _read_control(patch: Patch, old_size: int, size: int) -> _Control:
         derived = bool(reader.number(1, "derived"))
         for _ in range(4 * reader.number(MAX_SEGMENTS, "segment count")):
             segments.append(reader.number(1 << 62, "segment"))
+    count = reader.number(reader.left // 3, "block count")
+    gaps = array("q", (reader.number(size, "gap") for _ in range(count)))
+    steps = array("q", (reader.number(_MANY, "step") for _ in range(count)))
     blocks = array("q")
     at = old_at = covered = 0
-    for _ in range(reader.number(reader.left // 3, "block count")):
-        at += reader.number(size - at, "gap")
-        code = reader.number(_MANY, "old offset")
+    for gap, code in zip(gaps, steps, strict=True):
+        length = reader.number(size, "block length") + 1
+        at += gap
         old_at += -((code + 1) // 2) if code % 2 else code // 2
-        length = reader.number(size - at, "block length")
-        if old_at < 0 or old_at + length > old_size or not length:
-            raise PatchCorrupt("block leaves the old file", offset=reader.offset, at=old_at, length=length)
+        if at + length > size or not 0 <= old_at <= old_size - length:
+            raise PatchCorrupt("block leaves a file", offset=reader.offset, at=at, old_at=old_at, length=length)
         blocks.extend((at, old_at, length))
         at += length
         old_at += length
