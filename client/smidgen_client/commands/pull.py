@@ -50,6 +50,7 @@ from smidgen_client.transport.client import Options, Transport
     help="Images: fewest bytes, same manifest digest, or always uncompressed layers. The image id never changes.",
 )
 @click.option("--connections", type=click.IntRange(1, 16), default=4, show_default=True)
+@click.option("--no-delta", is_flag=True, help="Fetch from packs even where a delta is offered.")
 @wait_option
 @token_option
 @state_option
@@ -69,6 +70,7 @@ def pull(
     remote: str,
     layers: Layers,
     connections: int,
+    no_delta: bool,
     wait: bool,
     token_file: Path | None,
     state: Path | None,
@@ -92,6 +94,7 @@ def pull(
         metered=metered,
         wait=wait,
         connections=connections,
+        delta=not no_delta,
     )
     options = Options(token=environment.token, max_bytes=max_bytes, rate=rate, connections=connections)
     with (
@@ -108,13 +111,23 @@ def describe(result: PullResult) -> str:
     if result.unchanged:
         return f"{result.target} has {result.revision} already"
     if result.dry_run:
-        return (
-            f"{result.revision}: {human(result.bytes_planned)} in {result.requests_planned} requests would be fetched"
+        return "\n".join(
+            [
+                f"{result.revision}: {human(result.bytes_planned)} in {result.requests_planned} requests would be"
+                " fetched",
+                *_about_delta(result),
+            ]
         )
     lines = [
         f"{result.target} is at {result.revision}: {human(result.bytes_fetched)} in {result.requests} requests,"
         f" {result.seconds:.1f} s (in full: {human(result.bytes_full)})"
     ]
+    lines += _about_delta(result)
     if result.stored not in (result.revision, result.revision.partition(":")[2]):
         lines.append(f"layers were rewritten (same image id); the manifest here is {result.stored}")
     return "\n".join(lines)
+
+
+def _about_delta(result: PullResult) -> list[str]:
+    found = result.delta
+    return [f"{'by delta' if found.used else 'without delta'}: {found.reason}"] if found else []

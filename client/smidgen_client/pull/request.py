@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from smidgen_client.names import Address, RefName
+from smidgen_client.pull.delta_choice import DeltaReport
 from smidgen_client.state.trust import Keys
 
 Layers = Literal["auto", "exact", "tar"]
@@ -22,6 +23,7 @@ class PullRequest:
         dry_run: stop before the first content is fetched.
         metered: never fetch noticeably more than was announced, and prefer fewer bytes to fewer requests.
         wait: wait for another pull into the same store instead of refusing.
+        delta: update with a delta where one fits.
         request_cost: bytes that a request is worth; None to measure.
     """
 
@@ -35,6 +37,7 @@ class PullRequest:
     metered: bool = False
     wait: bool = False
     connections: int = 4
+    delta: bool = True
     request_cost: int | None = None
 
 
@@ -50,6 +53,7 @@ class PullResult:
             bytes_fetched: what was really fetched, metadata and repetitions included.
         requests: made, those for metadata included; requests_planned: announced for contents.
         layers: for images, how each layer came: `kept`, `tar`, `rebuilt` or `whole`.
+        delta: whether a delta was used, and why or why not. With one, bytes_full is the plain size of all contents.
         notes: each step down the ladder, with its reason.
     """
 
@@ -73,6 +77,7 @@ class PullResult:
     seconds: float = 0.0
     layers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    delta: DeltaReport | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {"event": "result", **asdict(self)}

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from smidgen_client.fetch.sink import ContentSink
-from smidgen_client.plan.ranges import MIN_COST, REQUEST_COST, request_cost
+from smidgen_client.plan.ranges import MIN_COST, REQUEST_COST, plan_ranges, request_cost, wanted_frames
 from smidgen_client.progress import Progress, human
+from smidgen_client.pull.delta_choice import Choice, DeltaReport, choose
+from smidgen_client.pull.delta_source import DeltaSource, open_delta
 from smidgen_client.pull.document import fetch_document
 from smidgen_client.pull.fetching import BlobSource, PackSource, fetch_piece
 from smidgen_client.pull.request import PullRequest, PullResult
@@ -21,12 +23,13 @@ from smidgen_client.state.state import State
 from smidgen_client.state.stores import Install
 from smidgen_client.targets.base import Assembly, Decision, Target, known_tree
 from smidgen_client.transport.client import Transport
-from smidgen_deltas.errors import FormatError
+from smidgen_deltas.errors import FormatError, IntegrityError, NotFound, SmidgenError
 from smidgen_deltas.native.packmap import PackMap, decode_packmap
 from smidgen_deltas.native.refdoc import RefDocument
 from smidgen_deltas.native.tree import decode_tree
 
 METERED_SLACK: Final = 0.02
+USELESS: Final = (FormatError, IntegrityError, NotFound)  # what a delta may raise that packs can make good
 
 
 @dataclass(slots=True)
@@ -53,29 +56,81 @@ class Pull:
             return self._update(target, document)
 
     def _update(self, target: Target, document: RefDocument) -> PullResult:
-        tree = known_tree(decode_tree(fetch_piece(self.transport, document.tree)))
+        with Seeds.open(self.state, self.progress) as seeds:
+            choice = self._choice(document, seeds)
+            report, delta = choice.report, None
+            if choice.offer is not None and choice.old is not None and not self.request.dry_run:
+                try:
+                    delta = open_delta(self.transport, choice.offer, choice.old, self.state.deltas)
+                except USELESS as error:
+                    report = self._gave_up(report, error)
+            try:
+                return self._assemble(target, document, seeds, report, delta)
+            finally:
+                if delta is not None:
+                    delta.close()
+
+    def _choice(self, document: RefDocument, seeds: Seeds) -> Choice:
+        if not self.request.delta:
+            return Choice(DeltaReport(used=False, reason="deltas are switched off"))
+        return choose(document, self.state, seeds)
+
+    def _gave_up(self, report: DeltaReport, error: SmidgenError) -> DeltaReport:
+        self.progress.say(f"the delta is of no use, going on with packs: {error}")
+        return report.failed(error)
+
+    def _assemble(
+        self, target: Target, document: RefDocument, seeds: Seeds, report: DeltaReport, delta: DeltaSource | None
+    ) -> PullResult:
+        raw = delta.document if delta else fetch_piece(self.transport, document.tree)
+        tree = known_tree(decode_tree(raw))
         if len(tree.contents) != document.count or sum(one.size for one in tree.contents) != document.bytes:
             raise FormatError("the tree is not as large as its ref document says", contents=len(tree.contents))
-        packmap = PackMap((), ())
-        if document.packs is not None:
-            packmap = decode_packmap(fetch_piece(self.transport, document.packs), len(tree.contents))
-        with target.assemble(tree, document) as assembly, Seeds.open(self.state, self.progress) as seeds:
-            return self._fill(assembly, document, packmap, seeds)
+        with target.assemble(tree, document) as assembly:
+            result = self._fill(assembly, document, seeds, report, delta)
+        if not self.request.dry_run:
+            self.state.trees.keep(document.revision, raw)
+            self.state.trees.prune({one.revision for one in self.state.stores.history()})
+        return result
 
-    def _fill(self, assembly: Assembly, document: RefDocument, packmap: PackMap, seeds: Seeds) -> PullResult:
+    def _packmap(self, document: RefDocument) -> PackMap:
+        if document.packs is None:
+            return PackMap((), ())
+        return decode_packmap(fetch_piece(self.transport, document.packs), document.count)
+
+    def _fill(
+        self,
+        assembly: Assembly,
+        document: RefDocument,
+        seeds: Seeds,
+        report: DeltaReport,
+        delta: DeltaSource | None,
+    ) -> PullResult:
         if not self.request.dry_run:
             assembly.begin()
         missing = assembly.missing()
         seeds.find(assembly.contents, missing)
         remote = seeds.without(missing)
         cost = self._cost()
-        decision = assembly.decide(packmap, remote, cost)
+        packmap = None if delta else self._packmap(document)
+        if delta is not None and document.packs and delta.spare(remote) and delta.left(remote) > document.packs.size:
+            packmap = self._packmap(document)
+            packed = plan_ranges(wanted_frames(packmap, remote), cost=cost).total
+            if packed < delta.left(remote):
+                report = replace(report, used=False, reason=f"{human(packed)} of packs are less: part of it is here")
+                delta.close()
+                delta = None
+        # with a delta nothing has to be fetched for a layer's contents alone
+        decision = assembly.decide(
+            packmap or PackMap((), ()), remote if delta is None else bytearray(len(remote)), cost
+        )
         fetched = seeds.without(decision.wanted)
         sink = ContentSink(assembly.contents, decision.wanted, assembly, assembly.parts)
-        packs = PackSource(self.transport, packmap, cost=cost, connections=self.request.connections)
         blobs = BlobSource(self.transport, assembly, self.request.connections)
-        plan = packs.plan(sink, only=fetched)
-        planned = plan.total + blobs.plan(decision.blobs)
+        plan = self._packs(packmap, cost).plan(sink, only=fetched) if packmap and not delta else None
+        planned = (plan.total if plan else delta.left(fetched) if delta else 0) + blobs.plan(decision.blobs)
+        if self.request.dry_run and report.used:
+            report, planned = _compare(document, report, planned)
         result = replace(
             _blank(self.request, document),
             files=assembly.files,
@@ -85,38 +140,60 @@ class Pull:
             contents_fetched=sum(fetched),
             bytes_full=_full(document, packmap),
             bytes_planned=planned,
-            requests_planned=plan.requests + len(decision.blobs),
+            requests_planned=(plan.requests if plan else 1) + len(decision.blobs),
+            delta=report,
         )
         self._announce(result)
         if self.request.dry_run:
             return self._finished(replace(result, dry_run=True, layers=assembly.layers))
-        self._limit(planned)
-        notes = self._fetch(assembly, sink, decision, seeds, packs, blobs)
+        self._limit(0 if delta is not None and delta.streaming else planned)
+        sink.complete_parts()
+        notes = seeds.take(sink)
+        if delta is not None:
+            report = self._apply(delta, sink, assembly, report)
+            notes += [] if report.used else [report.reason]
+        if packmap is None and any(sink.left):
+            packmap = self._packmap(document)
+        notes += self._fetch(assembly, sink, decision, self._packs(packmap or PackMap((), ()), cost), blobs)
         stored = assembly.finish()
         assembly.parts.clear()
+        if delta is not None:
+            delta.forget()
         self._record(document, stored)
         seeds.remember(self.request.target, assembly.places())
-        return self._finished(replace(result, stored=stored, notes=notes, layers=assembly.layers))
+        return self._finished(replace(result, stored=stored, notes=tuple(notes), layers=assembly.layers, delta=report))
+
+    def _packs(self, packmap: PackMap, cost: int) -> PackSource:
+        return PackSource(self.transport, packmap, cost=cost, connections=self.request.connections)
+
+    def _apply(self, delta: DeltaSource, sink: ContentSink, assembly: Assembly, report: DeltaReport) -> DeltaReport:
+        """Take what is missing from the delta; what fails is left to the packs, and the report says why."""
+        delta.attach(sink, assembly)
+        try:
+            delta.apply(sink, self.progress)
+        except USELESS as error:
+            sink.failed.clear()
+            delta.close()
+            return self._gave_up(report, error)
+        return report
 
     def _fetch(
         self,
         assembly: Assembly,
         sink: ContentSink,
         decision: Decision,
-        seeds: Seeds,
         packs: PackSource,
         blobs: BlobSource,
-    ) -> tuple[str, ...]:
-        """Carry the plan out; returns what did not go as planned."""
-        sink.complete_parts()
-        notes = seeds.take(sink)
+    ) -> list[str]:
+        """Fetch what neither seeds nor a delta gave; returns what did not go as planned."""
+        notes: list[str] = []
         blobs.fetch(decision.blobs, self.progress)
         notes += packs.fetch(sink, self.progress)
         while more := assembly.seal():
             notes += [f"fetched whole: {blob.why}" for blob in more]
             self.transport.meter.check(blobs.plan(more))
             blobs.fetch(more, self.progress)
-        return tuple(notes)
+        return notes
 
     def _cost(self) -> int:
         """What a request is worth, in bytes: measured on what was fetched so far, never more than the default."""
@@ -170,7 +247,18 @@ def _blank(request: PullRequest, document: RefDocument) -> PullResult:
     )
 
 
-def _full(document: RefDocument, packmap: PackMap) -> int:
-    """What a device without anything would fetch."""
+def _full(document: RefDocument, packmap: PackMap | None) -> int:
+    """What a device without anything would fetch; at most that, where the map was not read."""
+    if packmap is None:
+        return document.bytes
     maps = document.packs.size if document.packs else 0
     return document.tree.size + maps + sum(frame.size for frame in packmap.frames)
+
+
+def _compare(document: RefDocument, report: DeltaReport, packed: int) -> tuple[DeltaReport, int]:
+    """What a real run would choose, and fetch for it: it reads neither tree nor map when it takes the delta."""
+    metadata = document.tree.size + (document.packs.size if document.packs else 0)
+    reason = f"{report.reason}; packs: {human(packed)} and {human(metadata)} of metadata"
+    if report.size <= packed + metadata:
+        return replace(report, reason=reason), report.size
+    return replace(report, used=False, reason=reason), packed

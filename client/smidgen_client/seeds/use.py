@@ -58,6 +58,11 @@ class Seeds:
             if flag and (place := located.get(contents[at].sha256)) and place.size == contents[at].size
         }
 
+    def locate(self, contents: Iterable[ContentRef]) -> dict[bytes, Location]:
+        """Where the cache knows contents to be, by sha256; the seeds are not looked at again."""
+        sizes = {one.sha256: one.size for one in contents}
+        return {sha256: place for sha256, place in self._index.find(sizes).items() if place.size == sizes[sha256]}
+
     def without(self, wanted: bytearray) -> bytearray:
         """Those of `wanted` that are not on this device."""
         left = bytearray(wanted)

@@ -10,6 +10,7 @@ from typing import Final
 
 from smidgen_client.state.database import Database
 from smidgen_client.state.stores import Stores
+from smidgen_client.state.trees import KnownTrees
 from smidgen_client.state.trust import Trust
 
 SEED_CACHE: Final = "seeds.sqlite"
@@ -26,6 +27,15 @@ class State:
     @property
     def seed_cache(self) -> Path:
         return self.folder / SEED_CACHE
+
+    @property
+    def trees(self) -> KnownTrees:
+        return KnownTrees(self.folder / "trees")
+
+    @property
+    def deltas(self) -> Path:
+        """Beginnings of deltas that interrupted pulls were at."""
+        return self.folder / "deltas"
 
 
 @contextmanager

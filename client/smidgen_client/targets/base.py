@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,9 @@ class Assembly(Protocol):
 
     def add(self, content: int, blocks: Blocks) -> None:
         """See fetch.sink.ContentStore."""
+
+    def read(self, content: int) -> Iterable[bytes]:
+        """The bytes of a content that was added, or that the store had. Raises NotFound."""
 
     def add_blob(self, blob: WholeBlob, file: Path) -> None:
         """Take a verified file; it is moved away."""

@@ -88,6 +88,15 @@ class LayerFile:
         finally:
             os.close(handle)
 
+    def read(self, content: int) -> Iterator[bytes]:
+        """The bytes of a content that was put."""
+        handle = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            for _, block in _read(handle, self.offsets[content][0], self._contents[content].size):
+                yield block
+        finally:
+            os.close(handle)
+
     def verify(self) -> None:
         """Raise DigestMismatch unless the file is the tar of the layer."""
         diff_id = self._layer.diff_id

@@ -23,7 +23,7 @@ from smidgen_client.targets.durable import adopt
 from smidgen_client.targets.image import Image, blobs_of, check_image, rewrite
 from smidgen_client.targets.layer_file import LayerFile
 from smidgen_deltas.digest import Digest
-from smidgen_deltas.errors import DigestMismatch, SmidgenError, UsageError
+from smidgen_deltas.errors import DigestMismatch, NotFound, SmidgenError, UsageError
 from smidgen_deltas.native.packmap import PackMap
 from smidgen_deltas.native.refdoc import RefDocument
 from smidgen_deltas.native.tree import ContentRef, LayerEntry, OciTree
@@ -179,6 +179,14 @@ class OciAssembly:
             if diff_id not in self._prepared:
                 file.prepare()
                 self._prepared.add(diff_id)
+
+    def read(self, content: int) -> Iterator[bytes]:
+        for diff_id in self._built():
+            file = self._files[diff_id]
+            if content in file.offsets:
+                yield from file.read(content)
+                return
+        raise NotFound("no layer that is being made has the content", digest=self.contents[content].sha256.hex())
 
     def add_blob(self, blob: WholeBlob, file: Path) -> None:
         adopt(file, self._blob_path(blob.digest))

@@ -136,6 +136,11 @@ class OstreeAssembly:
             entry = self._tree.files[number]
             self._transaction.put_file(entry.checksum, self._headers[entry.header], size, blocks())
 
+    def read(self, content: int) -> Iterator[bytes]:
+        checksum = next(entry.checksum for entry in self._tree.files if entry.content == content)
+        with self._transaction.open_file(checksum) as opened:
+            yield from opened.chunks
+
     def add_blob(self, blob: WholeBlob, file: Path) -> None:  # noqa: ARG002 - see Assembly
         raise RuntimeError("commits have no blobs")
 

@@ -181,6 +181,12 @@ class TreeAssembly:
         finally:
             part.unlink(missing_ok=True)
 
+    def read(self, content: int) -> Iterator[bytes]:
+        ref = self.contents[content]
+        if ref.sha256 not in self._local and not self._staged(ref.sha256).exists():
+            raise NotFound("the content is not here", digest=ref.sha256.hex())
+        yield from self._open(Content(ref.size, ref.sha256))
+
     def add_blob(self, blob: WholeBlob, file: Path) -> None:  # noqa: ARG002 - see Assembly
         raise RuntimeError("trees have no blobs")
 

@@ -38,7 +38,7 @@ from smidgen_deltas.ostree.objects import (
     loose_path,
 )
 from smidgen_deltas.ostree.refs import check_ref, is_checksum
-from smidgen_deltas.ostree.repo import Repository
+from smidgen_deltas.ostree.repo import FileObject, Repository
 
 FOLDERS: Final = (
     "extensions",
@@ -132,6 +132,15 @@ class Transaction:
         name = ObjectName(ObjectType.FILE, checksum)
         write = WRITERS[self._writer.mode]
         self._stage(name, lambda path: write(path, checksum, header, size, chunks))
+
+    @contextlib.contextmanager
+    def open_file(self, checksum: bytes) -> Iterator[FileObject]:
+        """A file object, staged or in the repository. Raises ObjectMissing, FormatError, StorageError."""
+        repository = self._writer.repository
+        if ObjectName(ObjectType.FILE, checksum) in self._staged:
+            repository = Repository(self._staging, repository.config)
+        with repository.open_file(checksum) as opened:
+            yield opened
 
     def set_ref(self, ref: str, commit: bytes, remote: str | None = None) -> None:
         """Let a branch (of a remote) point at a commit once the transaction commits."""
