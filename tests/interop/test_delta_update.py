@@ -8,20 +8,27 @@ from typing import Any
 import pytest
 
 from smidgen_client.pull.request import PullResult
+from smidgen_deltas.native.tree import OciTree
+from smidgen_deltas.oci.layout import Layout
+from smidgen_deltas.oci.layout_writer import LayoutWriter
+from smidgen_deltas.oci.model import Descriptor
 from smidgen_deltas.ostree.repo import Repository
 from smidgen_server.index import deltas
-from smidgen_server.services import ingest_ostree
+from smidgen_server.services import ingest_oci, ingest_ostree
+from smidgen_server.services.container import Services, open_services
 from smidgen_server.services.tasks import no_progress
+from smidgen_server.settings import Settings
+from support.device_trees import make_image
 from support.devices import Device
 from support.ostree import ostree
-from support.releases import release, settled
-from support.server import RunningServer
+from support.releases import release, rows, settled
+from support.server import RunningServer, ServerFactory
 from support.surface import fetch_document
 
 pytestmark = pytest.mark.needs("ostree")
 
 
-def publish(server: RunningServer, folder: Path, version: int) -> str:
+def publish(server: RunningServer | Services, folder: Path, version: int) -> str:
     """Commit a release with stock ostree and publish it; the commit."""
     repo = folder / "origin"
     if not repo.exists():
@@ -29,7 +36,8 @@ def publish(server: RunningServer, folder: Path, version: int) -> str:
         ostree(repo, "init", "--mode=archive")
     tree = release(folder / f"release{version}", version)
     commit = ostree(repo, "commit", "--branch=stable", f"--tree=dir={tree}", "--owner-uid=0", "--owner-gid=0").strip()
-    ingest_ostree.publish(server.services, Repository.open(repo), "stable", "os", "stable", no_progress)
+    services = server if isinstance(server, Services) else server.services
+    ingest_ostree.publish(services, Repository.open(repo), "stable", "os", "stable", no_progress)
     return commit
 
 
@@ -116,3 +124,66 @@ def test_a_device_that_skips_a_release_has_a_delta_too(server: RunningServer, de
     done = pull(device, server)
     assert done.delta is not None and done.delta.used, done.delta
     check(device, commit)
+
+
+def test_images_are_updated_with_deltas_too(server: RunningServer, device: Device, tmp_path: Path) -> None:
+    for version in (1, 2):
+        publish_image(server, tmp_path, version)
+        if version == 1:
+            device.pull(server.url, device.store("oci"), "oci/app:stable")
+    (row,) = settled(server.services)
+    assert row.state == deltas.READY, row.reason
+    done = device.pull(server.url, device.store("oci"), "oci/app:stable")
+    assert done.delta is not None and done.delta.used, done.delta
+    assert (done.requests, done.layers) == (2, ("tar",))
+    assert device.run("verify", device.store("oci"))["ok"]
+
+
+def publish_image(server: RunningServer, folder: Path, version: int) -> None:
+    tree = release(folder / f"release{version}", version)
+    image = make_image({str(path.relative_to(tree)): path.read_bytes() for path in tree.rglob("*") if path.is_file()})
+    writer = LayoutWriter.open_or_create(folder / f"layout{version}")
+    assert isinstance(image.tree, OciTree)
+    for document in (*image.tree.manifests, *image.tree.blobs):
+        writer.put_bytes(document.body)
+    for blob in image.blobs.values():
+        writer.put_bytes(blob)
+    (root,) = image.tree.manifests
+    writer.set_ref("built", Descriptor(root.media_type, root.digest, len(root.body), {}))
+    layout = Layout.open(folder / f"layout{version}")
+    ingest_oci.publish(server.services, layout, "built", "app", "stable", no_progress)
+
+
+def test_what_was_published_without_a_server_gets_its_delta_when_one_starts(
+    server_factory: ServerFactory, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    with open_services(Settings(data=data)) as services:
+        publish(services, tmp_path, 1)
+        publish(services, tmp_path, 2)
+        assert [row.state for row in rows(services.index)] == [deltas.WAITING]
+    server = server_factory(data)
+    assert [row.state for row in settled(server.services)] == [deltas.READY]
+
+
+def test_a_pair_that_cannot_be_built_is_set_aside(server_factory: ServerFactory, tmp_path: Path) -> None:
+    server = server_factory(deltas={"attempts": 2})
+    publish(server, tmp_path, 1)
+    with server.client() as client:
+        lost = fetch_document(client, "ostree/os/stable").tree.digest
+    server.services.blobs.delete(lost)
+    publish(server, tmp_path, 2)
+    (row,) = settled(server.services)
+    assert (row.state, row.attempts) == (deltas.FAILED, 2)
+    assert row.reason and lost.hex in row.reason
+    with server.client() as client:
+        assert fetch_document(client, "ostree/os/stable").deltas == ()
+
+
+def test_a_delta_that_saves_too_little_is_not_kept(server_factory: ServerFactory, tmp_path: Path) -> None:
+    server = server_factory(deltas={"keep_share": 0.001})
+    publish(server, tmp_path, 1)
+    publish(server, tmp_path, 2)
+    (row,) = settled(server.services)
+    assert row.state == deltas.USELESS
+    assert row.reason and "the packs cost" in row.reason

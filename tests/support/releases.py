@@ -45,9 +45,9 @@ def write(path: Path, data: bytes) -> None:
 
 def settled(services: Services, timeout: float = 60.0) -> list[deltas.DeltaRow]:
     """All deltas, once none waits any more."""
-    for row in services.tasks.listing((), None, 1000):
-        if row.kind == "delta":
-            services.tasks.wait(row.id, timeout)
+    active = ("queued", "running")
+    while waiting := [row.id for row in services.tasks.listing(active, None, 1000) if row.kind == "delta"]:
+        services.tasks.wait(waiting[-1], timeout)
     return rows(services.index)
 
 
