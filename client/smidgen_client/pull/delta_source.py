@@ -8,7 +8,7 @@ interrupted one goes on at the first frame of which something is missing.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from smidgen_deltas.native.delta import LEAD, Header, Root, decode_header, decod
 from smidgen_deltas.native.refdoc import DeltaOffer
 
 MAX_HEAD: Final = 128 << 20
+SUFFIX: Final = ".delta"
 
 
 class DeltaSource:
@@ -107,13 +108,14 @@ class DeltaSource:
     def forget(self) -> None:
         """The pull has ended well: the kept beginning is not needed any more."""
         self.close()
-        self._opened.kept.unlink(missing_ok=True)
+        for path in self._opened.kept.parent.glob(f"*{SUFFIX}"):  # those of given-up pulls too: they are a convenience
+            path.unlink(missing_ok=True)
 
 
 class Stream:
     """Blocks, read in pieces of any size."""
 
-    def __init__(self, blocks: Iterator[bytes], advance: object = None) -> None:
+    def __init__(self, blocks: Iterator[bytes], advance: Callable[[int], None] | None = None) -> None:
         self._blocks = blocks
         self._rest = bytearray()
         self.advance = advance
@@ -125,7 +127,7 @@ class Stream:
             if not block:
                 raise SizeMismatch("the delta ends early", expected=count, found=len(self._rest))
             self._rest += block
-            if callable(self.advance):
+            if self.advance is not None:
                 self.advance(len(block))
         found = bytes(memoryview(self._rest)[:count])
         del self._rest[:count]
@@ -154,7 +156,7 @@ def open_delta(transport: Transport, offer: DeltaOffer, old: OldContents, folder
 
     Raises IntegrityError, FormatError, NotFound: the delta is of no use. And what the transport raises.
     """
-    kept = folder / f"{offer.piece.digest.hex}.delta"
+    kept = folder / f"{offer.piece.digest.hex}{SUFFIX}"
     if kept.exists() and kept.stat().st_size <= MAX_HEAD:
         try:
             return DeltaSource(transport, offer, _begin(Stream(iter((kept.read_bytes(),))), offer, old, kept, None))
