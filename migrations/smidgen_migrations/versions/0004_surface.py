@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("recipe_blob_id", BIG_ID, nullable=True),
         sa.Column("recipe_raw_size", sa.BigInteger(), nullable=True),
         sa.Column("recompress_blob_id", BIG_ID, nullable=True),
+        sa.Column("examined", sa.Boolean(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["recipe_blob_id"], ["blob.id"], name=op.f("fk_layer_recipe_blob_id_blob")),
         sa.ForeignKeyConstraint(["recompress_blob_id"], ["blob.id"], name=op.f("fk_layer_recompress_blob_id_blob")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from smidgen_deltas.digest import Digest
@@ -19,13 +19,15 @@ from smidgen_server.index.tables.surface import layer, layer_content
 class SplitLayer:
     """A layer as contents: `recipe` (stored compressed) names them by position in `layer_contents`.
 
-    recompress: how the stored form is made from the tar; None when it cannot be.
+    examined: whether it was tried to find out how the stored form is made from the tar; `recompress` is how, None when
+    it cannot be.
     """
 
     id: int
     diff_id: Digest
     tar_size: int
     recipe: Part
+    examined: bool
     recompress: Digest | None
 
 
@@ -57,11 +59,11 @@ def find_layer(session: Session, digest: Digest) -> SplitLayer | OpaqueLayer | N
         return OpaqueLayer(row.id, row.reason or "")
     part = Part(row.recipe_blob_id, Digest.parse(row.recipe_digest), row.recipe_size, row.recipe_raw_size)
     recompress = Digest.parse(row.again_digest) if row.again_digest else None
-    return SplitLayer(row.id, Digest.parse(row.diff_id), row.tar_size, part, recompress)
+    return SplitLayer(row.id, Digest.parse(row.diff_id), row.tar_size, part, row.examined, recompress)
 
 
 def add_opaque(session: Session, digest: Digest, reason: str) -> None:
-    insert_ignore(session, layer, [{"digest": str(digest), "reason": reason}])
+    insert_ignore(session, layer, [{"digest": str(digest), "examined": True, "reason": reason}])
 
 
 def add_split(
@@ -70,7 +72,6 @@ def add_split(
     diff_id: Digest,
     tar_size: int,
     recipe: Part,
-    recompress_blob_id: int | None,
     content_ids: Sequence[int],
 ) -> None:
     """Note how a layer is made; the first to do so wins."""
@@ -80,13 +81,18 @@ def add_split(
         "tar_size": tar_size,
         "recipe_blob_id": recipe.blob_id,
         "recipe_raw_size": recipe.raw_size,
-        "recompress_blob_id": recompress_blob_id,
+        "examined": False,
     }
     number = insert_new(session, layer, values)
     if number is None:
         return
     rows = [{"layer_id": number, "position": at, "content_id": one} for at, one in enumerate(content_ids)]
     insert_ignore(session, layer_content, rows)
+
+
+def set_recompression(session: Session, number: int, blob_id: int | None) -> None:
+    """Note what came of examining a layer."""
+    session.execute(update(layer).where(layer.c.id == number).values(examined=True, recompress_blob_id=blob_id))
 
 
 def layer_contents(session: Session, number: int) -> list[tuple[int, bytes, int]]:

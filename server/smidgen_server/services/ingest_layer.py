@@ -44,22 +44,41 @@ def ingest_layer(
     services: Services, repo_id: int, digest: Digest, size: int, media_type: str, progress: Progress
 ) -> layers.SplitLayer | layers.OpaqueLayer:
     """Make sure that the layer is known in parts, or known to be opaque. Raises BlobUnknown, StorageError."""
+    known = _find(services, digest)
+    if known is None:
+        _take_apart(services, repo_id, digest, size, media_type, progress)
+        known = _find(services, digest)
+    assert known is not None
+    if isinstance(known, layers.SplitLayer) and not known.examined:
+        _examine(services, known, digest, media_type, progress)
+        known = _find(services, digest) or known
+    return known
+
+
+def _find(services: Services, digest: Digest) -> layers.SplitLayer | layers.OpaqueLayer | None:
     with services.index.read() as session:
-        known = layers.find_layer(session, digest)
-    if known is not None:
-        return known
+        return layers.find_layer(session, digest)
+
+
+def _take_apart(
+    services: Services, repo_id: int, digest: Digest, size: int, media_type: str, progress: Progress
+) -> None:
     if layer_compression(media_type) is None:
         _note_opaque(services, digest, f"not a layer of a file system: {media_type}")
-    else:
-        try:
-            _split(services, repo_id, digest, size, media_type, progress)
-        except FormatError as error:
-            log.warning("layer is kept whole", digest=str(digest), reason=str(error))
-            _note_opaque(services, digest, str(error)[:1000])
-    with services.index.read() as session:
-        found = layers.find_layer(session, digest)
-    assert found is not None
-    return found
+        return
+    try:
+        _split(services, repo_id, digest, size, media_type, progress)
+    except FormatError as error:
+        log.warning("layer is kept whole", digest=str(digest), reason=str(error))
+        _note_opaque(services, digest, str(error)[:1000])
+
+
+def _examine(services: Services, layer: layers.SplitLayer, digest: Digest, media_type: str, progress: Progress) -> None:
+    """Find out how the layer is compressed. Apart from splitting, so that being killed here loses only this."""
+    found = find_recompression(services, digest, media_type, layer.tar_size, progress)
+    blob_id = store_raw(services, found) if found is not None else None
+    with services.index.session() as session:
+        layers.set_recompression(session, layer.id, blob_id)
 
 
 def _note_opaque(services: Services, digest: Digest, reason: str) -> None:
@@ -77,10 +96,8 @@ def _split(services: Services, repo_id: int, digest: Digest, size: int, media_ty
         recipe = encode(splitter, packer.index_of)
         ids = packer.finish()
     stored = store_document(services, recipe)
-    again = find_recompression(services, digest, media_type, splitter.tar_size, progress)
-    recompress = store_raw(services, again) if again is not None else None
     with services.index.session() as session:
-        layers.add_split(session, digest, splitter.diff_id, splitter.tar_size, stored, recompress, ids)
+        layers.add_split(session, digest, splitter.diff_id, splitter.tar_size, stored, ids)
     services.metrics.ingested.labels("layer").inc(splitter.tar_size)
 
 

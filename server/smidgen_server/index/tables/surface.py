@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKey,
     Index,
@@ -118,6 +119,7 @@ layer = Table(
     Column("recipe_blob_id", ForeignKey("blob.id")),  # zstd; contents by position in layer_content
     Column("recipe_raw_size", BigInteger),
     Column("recompress_blob_id", ForeignKey("blob.id")),  # NULL: the stored form cannot be rebuilt from the tar
+    Column("examined", Boolean, nullable=False),  # whether it was tried to find out how it is compressed
     Column("reason", Text),  # why it is only to be had whole
 )
 Index("ix_layer_recipe_blob_id", layer.c.recipe_blob_id)
