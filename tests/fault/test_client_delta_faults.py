@@ -184,3 +184,11 @@ def test_a_lost_connection_is_gone_on_with(scene: Scene) -> None:
     asked = [one.range for one in scene.running.log if one.path == scene.delta]
     assert asked == [None, f"bytes={stop}-{scene.offered.offer.piece.size - 1}"]
     scene.check()
+
+
+def test_the_command_tells_what_became_of_the_delta(scene: Scene) -> None:
+    ref = "oci/os:stable" if scene.kind == "oci" else "ostree/os/stable"
+    words = ("pull", scene.running.url, ref, "--into", scene.device.store(scene.kind))
+    assert not scene.device.run(*words, "--dry-run", "--no-delta")["delta"]["used"]
+    told = scene.device.run(*words)["delta"]
+    assert told["used"] and told["size"] == scene.offered.offer.piece.size
