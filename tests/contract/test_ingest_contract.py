@@ -25,10 +25,12 @@ from smidgen_deltas.ostree.objects import (
 from smidgen_deltas.ostree.repo import ObjectMissing, Repository
 from smidgen_deltas.ostree.walk import closure
 from smidgen_server.index import repos
+from smidgen_server.index.base import insert_ignore
 from smidgen_server.index.tables.core import content
-from smidgen_server.index.tables.ostree import deflated, ostree_object, ostree_visible
+from smidgen_server.index.tables.ostree import deflated, ostree_file, ostree_object, ostree_visible
 from smidgen_server.index.tables.surface import pack, ref
 from smidgen_server.services import ingest_ostree
+from smidgen_server.services.stored import record_blob
 from smidgen_server.services.tasks import no_progress
 from support.ostree import FIRST, REF, SECOND, unpack_archive_repo
 from support.ostree_push import PushClient, objects_of
@@ -332,3 +334,37 @@ def test_verification_names_both_digests(running: RunningServer, toy: Repository
     with pytest.raises(DigestMismatch) as caught:
         publish(running, toy, SECOND)
     assert set(caught.value.detail) >= {"expected", "found"}
+
+
+def test_summary_is_signed_by_the_server_and_stays_when_nothing_changes(
+    running: RunningServer, toy: Repository
+) -> None:
+    publish(running, toy, SECOND)
+    with running.anonymous() as client:
+        summary = client.get("/repo/summary")
+        signatures = gvariant.decode("a{sv}", client.get("/repo/summary.sig").content)["ostree.sign.ed25519"].value
+        for key, signature in zip(running.services.keys.public().values(), signatures, strict=True):
+            key.verify(signature, summary.content)
+        modified = summary.headers["last-modified"]
+        conditional = {"If-Modified-Since": modified.replace("GMT", "UTC")}
+        assert client.get("/repo/summary", headers=conditional).status_code == 304
+        publish(running, toy, SECOND)
+        assert client.get("/repo/summary").content == summary.content
+        publish(running, toy, FIRST)
+        assert client.get("/repo/summary").content != summary.content
+
+
+def test_stored_delta_files_are_served_with_a_plus_in_their_path(running: RunningServer, toy: Repository) -> None:
+    publish(running, toy, SECOND)
+    path = "deltas/ab/c+d-ef+g/superblock"
+    with running.services.blobs.writer() as writer:
+        writer.write(b"a delta")
+        digest, size = writer.finish()
+    with running.services.index.session() as session:
+        repo_id = repos.find_repo(session, "ostree", "toy")
+        blob_id = record_blob(session, running.services.blobs, digest, size)
+        insert_ignore(session, ostree_file, [{"repo_id": repo_id, "path": path, "blob_id": blob_id}])
+    with running.anonymous() as client:
+        for sent in (path, path.replace("+", "%2B")):
+            assert client.get(f"/repo/{sent}").content == b"a delta"
+        assert client.get(f"/repo/{path.replace('+', ' ')}").status_code == 404

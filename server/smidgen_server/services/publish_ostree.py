@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from smidgen_deltas.ostree.objects import Commit, ObjectType
 from smidgen_deltas.ostree.refs import check_ref
-from smidgen_server.index import repos
+from smidgen_server.index import ostree, repos
 from smidgen_server.services import ostree_summary
 from smidgen_server.services.refs import RefName, switch
 from smidgen_server.services.surface_ostree import build_revision
@@ -69,6 +70,10 @@ def publish_refs(
             for ref, number in revisions.items()
         }
         ostree_summary.refresh(services, session, repo_id, source=source)
+        bodies = ostree.visible_bodies(session, repo_id, [(ObjectType.COMMIT, one) for one in set(targets.values())])
+    _warn_of_bindings(repo, targets, {checksum: Commit.decode(body) for (_, checksum), body in bodies.items()})
+    seconds = time.monotonic() - started
+    services.metrics.publish_seconds.labels("ostree").observe(seconds)
     for ref, commit in targets.items():
         services.metrics.published.labels("ostree").inc()
         log.info(
@@ -78,5 +83,13 @@ def publish_refs(
             ref=ref,
             commit=commit.hex(),
             version=versions[ref],
-            seconds=round(time.monotonic() - started, 3),
+            seconds=round(seconds, 3),
         )
+
+
+def _warn_of_bindings(repo: str, targets: Mapping[str, bytes], commits: Mapping[bytes, Commit]) -> None:
+    """Stock clients refuse a commit under a ref that it does not name (our own go by the signed ref document)."""
+    for ref, checksum in targets.items():
+        bound = commits[checksum].metadata.get("ostree.ref-binding")
+        if bound is not None and ref not in bound.value:
+            log.warning("commit is bound to other refs", repo=repo, ref=ref, bound=list(bound.value)[:10])
