@@ -48,6 +48,27 @@ def test_gives_the_same_recipe_every_time(packed: bytes, unpacked: Unpacked) -> 
     assert again.recipe == unpacked.recipe
 
 
+def test_decoding_alone_gives_the_same_streams(packed: bytes, unpacked: Unpacked) -> None:
+    found = registry.reveal(unpacked.name, unpacked.version, packed, 1 << 20)
+    assert list(map(bytes, found)) == list(map(bytes, unpacked.streams))
+
+
+def test_decoding_alone_is_bounded(packed: bytes, unpacked: Unpacked) -> None:
+    with pytest.raises(LimitExceeded):
+        registry.reveal(unpacked.name, unpacked.version, packed, 2)
+
+
+def test_decoding_damaged_data_is_a_typed_error(packed: bytes, unpacked: Unpacked) -> None:
+    chance = random.Random(7)
+    for _ in range(20):
+        damaged = bytearray(packed[: chance.randrange(1, len(packed) + 1)])
+        damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+        try:
+            registry.reveal(unpacked.name, unpacked.version, damaged, 1 << 22)
+        except FormatError:
+            continue
+
+
 def test_says_what_rebuilding_costs(unpacked: Unpacked) -> None:
     found = registry.cost(unpacked.name, unpacked.version, unpacked.recipe)
     assert found.seconds_per_mib > 0

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import bz2
+import gzip
+import io
 import lzma
+import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Final
 
@@ -28,10 +32,33 @@ def bzip2(plain: bytes = PLAIN) -> bytes:
     return bz2.compress(plain, 9)
 
 
+def deflate(
+    plain: bytes = PLAIN, level: int = 6, bits: int = 15, memory: int = 8, strategy: int = zlib.Z_DEFAULT_STRATEGY
+) -> bytes:
+    """A raw deflate stream of the machine's zlib."""
+    encoder = zlib.compressobj(level, zlib.DEFLATED, -bits, memory, strategy)
+    return encoder.compress(plain) + encoder.flush()
+
+
+def wheel() -> bytes:
+    """A zip file with a stored, an empty and some compressed members."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("empty"), b"")
+        archive.writestr("package/module.py", PLAIN[:9000])
+        archive.writestr("package/data.bin", PLAIN[:300], zipfile.ZIP_STORED)
+        archive.writestr("package/other.py", PLAIN[9000:30000], zipfile.ZIP_DEFLATED, 9)
+        archive.comment = b"made for a test"
+    return out.getvalue()
+
+
 SAMPLES: Final[dict[str, Callable[[], bytes]]] = {
     "xz": xz,
     "zstd": zstd_frame,
     "bzip2": bzip2,
+    "gzip": lambda: gzip.compress(PLAIN, 6, mtime=0) + gzip.compress(PLAIN[:100], 9, mtime=1),
+    "zlib": lambda: zlib.compress(PLAIN, 9),
+    "zip": wheel,
     "cpio": lambda: CpioUnpacker().sample()[0],
     "ar": lambda: ArUnpacker().sample()[0],
     "bzimage": lambda: BzImageUnpacker().sample()[0],

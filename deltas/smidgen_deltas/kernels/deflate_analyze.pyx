@@ -165,11 +165,13 @@ cdef class Analyzer:
         """The final block has been decoded."""
         return self.ended
 
-    def unused(self) -> int:
-        """How many of the bytes fed lie behind the final block. Raises DeflateRefused when its padding is not zero."""
+    def unused(self) -> bytes:
+        """Those of the bytes fed that lie behind the final block. Raises DeflateRefused when its padding is not zero."""
+        cdef size_t start
         if not self.ended or self.reader.bits & ((<uint64_t> 1 << (self.reader.count & 7)) - 1):
             raise DeflateRefused("padding behind the final block")
-        return self.reader.count // 8 + self.reader.size - self.reader.at
+        start = self.reader.at - <size_t> (self.reader.count // 8)
+        return (<char*> self.input.data)[start : self.input.size] if start < self.input.size else b""
 
     def take_plain(self) -> bytes:
         """Plain bytes decoded since the last call."""

@@ -23,7 +23,7 @@ from .deflate_bits cimport (
 from .deflate_coder cimport Coder, code_bit, code_number, code_plain, code_tree
 from .deflate_fast cimport CHUNK_LITERAL, CHUNK_STORED
 from .deflate_inflate cimport DYNAMIC, FIXED, MAX_BLOCK_TOKENS, STORED
-from .deflate_model cimport FAMILY_FAST, FAMILY_GO, FAMILY_GZIP, FAMILY_ZLIB, Model, distance_of
+from .deflate_model cimport FAMILY_FAST, FAMILY_GO, FAMILY_MINIZ, Model, distance_of
 from .deflate_trees cimport (
     BUILDER_GO,
     Header,
@@ -102,6 +102,12 @@ cdef inline void count_token(Counts* self, uint32_t token) noexcept nogil:
         self.literals[token] += 1
 
 
+cdef inline bint _miniz_is_full(const Counts* self, int32_t plain) noexcept nogil:
+    """Its buffer of codes (a byte for a literal, three for a match, a bit for each) is full, or hardly smaller than the data."""
+    cdef uint32_t size = 1 + self.tokens + 2 * self.matches + (self.tokens >> 3)
+    return size > 65528 or (plain > 31744 and (size * 115) >> 7 >= <uint32_t> plain)
+
+
 cdef inline bint block_is_full(
     const Counts* self, const Model* model, int32_t block_start, int32_t token_start, uint32_t token
 ) noexcept nogil:
@@ -110,6 +116,8 @@ cdef inline bint block_is_full(
     cdef int i
     if model.with_.family == FAMILY_FAST:
         return token_start + (1 if token < 256 else <int32_t> (token >> 16)) == model.fast.end
+    if model.with_.family == FAMILY_MINIZ:
+        return _miniz_is_full(self, token_start + (1 if token < 256 else <int32_t> (token >> 16)) - block_start)
     if self.tokens == <uint32_t> model.with_.block_tokens:
         return True
     if not model.with_.cut_blocks or (self.tokens & 0xFFF) or model.with_.level <= 2:
@@ -142,6 +150,10 @@ cdef inline int choose_form(
         if storable and <uint64_t> (plain + 5) * 8 < best:
             return STORED
         return DYNAMIC if dynamic < fixed else FIXED
+    if family == FAMILY_MINIZ:
+        if plain < 48:
+            return FIXED
+        return STORED if storable and plain > 32 and (dynamic >> 3) + 1 >= <uint64_t> plain else DYNAMIC
     dynamic = (dynamic + 7) >> 3
     fixed = (fixed + 7) >> 3
     best = fixed if fixed <= dynamic else dynamic

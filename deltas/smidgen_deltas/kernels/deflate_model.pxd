@@ -17,6 +17,7 @@ cdef enum:
     FAMILY_GZIP = 1
     FAMILY_GO = 2
     FAMILY_FAST = 3  # klauspost's level 5, in deflate_fast.pxd
+    FAMILY_MINIZ = 4
     HASH_ROLLING = 0
     HASH_GO = 1  # big-endian word, 17 bits
     HASH_KLAUSPOST = 2  # little-endian word, 17 bits
@@ -223,6 +224,51 @@ cdef inline int _search_zlib(Model* self, int32_t at, int best, int* distance) n
     return found
 
 
+cdef inline int _search_miniz(Model* self, int32_t at, int best, int* distance) noexcept nogil:
+    """Chains are walked in groups of three, and positions are kept in 16 bits with 0 meaning none."""
+    cdef Parameters* p = &self.with_
+    cdef int32_t candidate = at, lookahead = self.end - at, reach = at - self.start
+    cdef int length, found, most = 258 if lookahead > 258 else lookahead, tries, probe
+    cdef const uint8_t* scan = self.data + at
+    cdef const uint8_t* match
+    if best < 2:
+        best = 2
+    found = best
+    if most <= found or at >= self.inserted:
+        return 0
+    if reach > 32768 - most:
+        reach = 32768 - most
+    tries = ((p.chain if best < p.good else p.chain >> 2) + 2) // 3
+    probe = 0
+    while True:
+        if probe == 0:
+            if tries == 0:
+                break
+            tries -= 1
+            probe = 3
+        probe -= 1
+        candidate = self.prev[candidate & WINDOW_MASK]
+        if (candidate & 0xFFFF) == 0 or at - candidate > reach:
+            break
+        match = self.data + candidate
+        if match[found] != scan[found] or match[found - 1] != scan[found - 1]:
+            continue
+        probe = 0
+        if match[0] != scan[0] or match[1] != scan[1]:
+            continue
+        length = _same_bytes(match, scan, most)
+        if length > found:
+            found = length
+            distance[0] = at - candidate
+            if length == most:
+                break
+    if found == best:
+        return 0
+    if (found == 3 and distance[0] >= p.too_far) or distance[0] == (at & WINDOW_MASK):
+        return 0
+    return found
+
+
 cdef inline int _search_go(Model* self, int32_t at, int best, int* distance) noexcept nogil:
     cdef Parameters* p = &self.with_
     cdef int32_t candidate, limit, lookahead = self.end - at
@@ -276,6 +322,8 @@ cdef inline int _search(Model* self, int32_t at, int best, int* distance) noexce
         return length if length >= 3 else 2
     if self.with_.family == FAMILY_GO:
         return _search_go(self, at, best, distance)
+    if self.with_.family == FAMILY_MINIZ:
+        return _search_miniz(self, at, best, distance)
     return _search_zlib(self, at, best, distance)
 
 

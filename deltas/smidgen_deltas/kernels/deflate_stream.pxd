@@ -70,7 +70,7 @@ cdef inline void slide(Stream* self) noexcept nogil:
     cdef int32_t by = self.at - HISTORY
     if self.at < SLIDE_AT:
         return
-    by &= ~32767
+    by &= ~65535  # miniz has positions modulo 64 KiB
     memmove(self.plain.data, self.plain.data + by, self.plain.size - <size_t> by)
     self.plain.size -= <size_t> by
     self.origin += <uint64_t> by

@@ -1,7 +1,7 @@
 # Huffman codes as encoders build them, and the header that describes them (RFC 1951 3.2.7).
 #
-# Two builders, both deterministic in every tie: the heap with length limiting that zlib and GNU gzip share, and package-merge in
-# order of (frequency, symbol) as Go's libraries have it. A block's real code lengths are coded as corrections to one of them.
+# Three builders, all deterministic in every tie: the heap with length limiting that zlib and GNU gzip share, package-merge in
+# order of (frequency, symbol) as Go's libraries have it, and miniz's two queues. A block's real code lengths are coded as corrections to one of them.
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport qsort
@@ -12,6 +12,7 @@ from .deflate_bits cimport CODE_LENGTHS, DISTANCES, FIRST_LENGTH, LITERALS, dist
 cdef enum:
     BUILDER_ZLIB = 0
     BUILDER_GO = 1
+    BUILDER_MINIZ = 2
     MAX_CODE_BITS = 15
     MAX_HEADER_BITS = 7
     MAX_LENGTHS = 320  # 286 + 30 and some room
@@ -204,11 +205,89 @@ cdef inline int go_lengths(const uint32_t* counts, int symbols, int limit, uint8
     return last
 
 
+cdef inline void _two_queues(uint32_t* key, int n) noexcept nogil:
+    """Sorted weights to depths, in place (Moffat and Katajainen); a leaf is preferred to a pair of the same weight."""
+    cdef int root = 0, leaf = 2, next, part, free_nodes, used, depth
+    key[0] += key[1]
+    for next in range(1, n - 1):
+        for part in range(2):
+            if leaf >= n or ((part == 0 or root < next) and key[root] < key[leaf]):
+                key[next] = key[root] if part == 0 else key[next] + key[root]
+                key[root] = <uint32_t> next
+                root += 1
+            else:
+                key[next] = key[leaf] if part == 0 else key[next] + key[leaf]
+                leaf += 1
+    key[n - 2] = 0
+    for next in range(n - 3, -1, -1):
+        key[next] = key[key[next]] + 1
+    free_nodes = 1
+    used = 0
+    depth = 0
+    root = n - 2
+    next = n - 1
+    while free_nodes > 0:
+        while root >= 0 and key[root] == <uint32_t> depth:
+            used += 1
+            root -= 1
+        while free_nodes > used:
+            key[next] = <uint32_t> depth
+            next -= 1
+            free_nodes -= 1
+        free_nodes = 2 * used
+        depth += 1
+        used = 0
+
+
+cdef inline int miniz_lengths(const uint32_t* counts, int symbols, int limit, uint8_t* lengths) noexcept nogil:
+    cdef Leaf[288] leaf
+    cdef uint32_t[288] key
+    cdef int[300] of_length
+    cdef int n = 0, i, bits, last = 0, at
+    cdef uint32_t total = 0
+    for i in range(symbols):
+        lengths[i] = 0
+        if counts[i]:
+            leaf[n].weight = counts[i]
+            leaf[n].symbol = i
+            n += 1
+            last = i + 1
+    if n <= 1:
+        if n:
+            lengths[leaf[0].symbol] = 1
+        return last
+    qsort(leaf, n, sizeof(Leaf), _by_weight)
+    for i in range(n):
+        key[i] = leaf[i].weight
+    _two_queues(key, n)
+    memset(of_length, 0, sizeof(of_length))
+    for i in range(n):
+        of_length[key[i] if key[i] < <uint32_t> limit else limit] += 1
+    for bits in range(1, limit + 1):
+        total += <uint32_t> of_length[bits] << (limit - bits)
+    while total > (<uint32_t> 1 << limit):
+        of_length[limit] -= 1
+        for bits in range(limit - 1, 0, -1):
+            if of_length[bits]:
+                of_length[bits] -= 1
+                of_length[bits + 1] += 2
+                break
+        total -= 1
+    at = n
+    for bits in range(1, limit + 1):
+        for i in range(of_length[bits]):
+            at -= 1
+            lengths[leaf[at].symbol] = <uint8_t> bits
+    return last
+
+
 cdef inline int build_lengths(
     int builder, const uint32_t* counts, int symbols, int limit, uint8_t* lengths
 ) noexcept nogil:
     if builder == BUILDER_GO:
         return go_lengths(counts, symbols, limit, lengths)
+    if builder == BUILDER_MINIZ:
+        return miniz_lengths(counts, symbols, limit, lengths)
     return zlib_lengths(counts, symbols, limit, lengths)
 
 

@@ -9,7 +9,7 @@ Rules shared by all unpackers
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
@@ -127,6 +127,13 @@ class Unpacker(Protocol):
         """Take apart, or None. May raise FormatError, which means None."""
         ...
 
+    def reveal(self, data: memoryview, limit: int) -> tuple[Data, ...]:
+        """Only decode: the streams, at most `limit` bytes altogether, without finding out how to rebuild.
+
+        Raises FormatError for damaged data. Depends on `data` alone, so two machines get the same.
+        """
+        ...
+
     def repack(self, recipe: bytes, streams: Sequence[Data]) -> Iterator[bytes]:
         """Put together. Raises FormatError for a recipe that is not one of `unpack`'s for these streams."""
         ...
@@ -158,6 +165,36 @@ def blocks(data: Data, size: int = BLOCK) -> Iterator[memoryview]:
     view = memoryview(data)
     for start in range(0, len(view), size):
         yield view[start : start + size]
+
+
+class Decoder(Protocol):
+    """What the decompressors of lzma, bz2 and zstd have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: Data, max_length: int = -1) -> bytes: ...
+
+
+def decode_all(make: Callable[[], Decoder], data: memoryview, limit: int) -> bytes:
+    """The content of all streams or frames in `data`, one after another.
+
+    Raises LimitExceeded above `limit` bytes, RecipeInvalid when the last one is not complete; and what decoders raise.
+    """
+    out = bytearray()
+    rest: Data = data
+    while rest:
+        decoder = make()
+        out += decoder.decompress(rest, limit + 1 - len(out))
+        if len(out) > limit:
+            raise LimitExceeded("content is larger than allowed", limit=limit)
+        if not decoder.eof:
+            raise RecipeInvalid("compressed content ends early", produced=len(out))
+        rest = decoder.unused_data
+    return bytes(out)
 
 
 def same(parts: Iterable[Data], expected: memoryview) -> bool:

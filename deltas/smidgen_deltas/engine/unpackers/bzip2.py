@@ -22,6 +22,7 @@ from smidgen_deltas.engine.unpackers.base import (
     SelfTestFailed,
     Split,
     blocks,
+    decode_all,
     only_stream,
     same,
 )
@@ -59,6 +60,12 @@ class Bzip2Unpacker:
             plain += part
             at += used
         return Split(_encode_recipe(streams), (bytes(plain),)) if streams else None
+
+    def reveal(self, data: memoryview, limit: int) -> tuple[Data, ...]:
+        try:
+            return (decode_all(bz2.BZ2Decompressor, data, limit),)
+        except (OSError, EOFError) as error:
+            raise RecipeInvalid("damaged bzip2 file", reason=str(error)) from error
 
     def repack(self, recipe: bytes, streams: Sequence[Data]) -> Iterator[bytes]:
         parts, view = _decode_recipe(recipe), memoryview(only_stream(streams))

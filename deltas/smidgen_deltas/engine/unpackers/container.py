@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 
 from smidgen_deltas.engine.unpackers import layout
 from smidgen_deltas.engine.unpackers.base import MIB, Allowance, Cost, CpuClass, Data, SelfTestFailed, Split
+from smidgen_deltas.errors import LimitExceeded
 
 COPY_COST: Final = Cost(CpuClass.COPY, 0.001, MIB)
 
@@ -34,6 +35,13 @@ class ContainerUnpacker:
         self.cut(data, builder)
         allowance.check(len(data))
         return builder.finish()
+
+    def reveal(self, data: memoryview, limit: int) -> tuple[Data, ...]:
+        if len(data) > limit:
+            raise LimitExceeded("content is larger than allowed", limit=limit)
+        builder = layout.LayoutBuilder(data)
+        self.cut(data, builder)
+        return builder.streams
 
     def repack(self, recipe: bytes, streams: Sequence[Data]) -> Iterator[bytes]:
         return layout.rebuild(recipe, streams)

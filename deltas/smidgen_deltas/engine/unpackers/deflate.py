@@ -6,8 +6,8 @@ depends on the machine's zlib. Both directions work in bounded memory however lo
 
 Recipe (version 1):
 
-    model number, flags (1 Go's Huffman code lengths, 2 runs joined across both codes, 4 empty stored block at the end,
-    8 segments that do not refer to the ones before),
+    model number, flags (how Huffman code lengths are computed: 0 zlib's way, 1 Go's, 2 miniz's; 4 runs joined across
+    both codes, 8 empty stored block at the end, 16 segments that do not refer to the ones before),
     period (0: none), number of runs of segments, per run: segment length and how often, corrections to the end
 
 DEFLATE.md describes segments and corrections.
@@ -21,7 +21,7 @@ from itertools import chain, groupby, repeat
 from typing import Final
 
 from smidgen_deltas.engine.unpackers.base import MAX_OUTPUT, Allowance, BudgetSpent, Data, RecipeInvalid, blocks
-from smidgen_deltas.engine.unpackers.deflate_models import FAST, GO_CODES, GZIP, MODELS, ORDER, ZLIB_CODES
+from smidgen_deltas.engine.unpackers.deflate_models import FAST, GO_CODES, GZIP, MINIZ_CODES, MODELS, ORDER, ZLIB_CODES
 from smidgen_deltas.kernels.deflate_analyze import Analyzer, DeflateRefused
 from smidgen_deltas.kernels.deflate_rebuild import CorrectionsInvalid, Rebuilder
 from smidgen_deltas.wire import WireReader, put_varint
@@ -50,7 +50,7 @@ class DeflateRecipe:
     corrections: bytes = b""
 
     def encode(self) -> bytes:
-        out = bytearray((self.model, self.builder | self.joined << 1 | self.final_apart << 2 | self.anew << 3))
+        out = bytearray((self.model, self.builder | self.joined << 2 | self.final_apart << 3 | self.anew << 4))
         put_varint(out, self.period)
         put_varint(out, len(self.segments))
         for length, count in self.segments:
@@ -63,15 +63,15 @@ class DeflateRecipe:
         """Raise a FormatError unless every field is in range."""
         reader = WireReader(recipe, "deflate recipe")
         model, flags = reader.take(2)
-        if model >= len(MODELS) or flags > 15:
+        if model >= len(MODELS) or flags > 31 or flags & 3 == 3:
             raise RecipeInvalid("deflate recipe is of another version", model=model, flags=flags)
         period = reader.number(MAX_PERIOD, "period")
         runs = []
         for _ in range(reader.number(min(MAX_SEGMENT_RUNS, len(recipe)), "segment runs")):
             length = reader.number(MAX_OUTPUT, "segment length")
             runs.append((length, reader.number(MAX_SEGMENT_RUNS, "segment count")))
-        joined, final_apart, anew = bool(flags & 2), bool(flags & 4), bool(flags & 8)
-        return cls(model, flags & 1, joined, final_apart, period, anew, tuple(runs), reader.take(reader.left))
+        joined, final_apart, anew = bool(flags & 4), bool(flags & 8), bool(flags & 16)
+        return cls(model, flags & 3, joined, final_apart, period, anew, tuple(runs), reader.take(reader.left))
 
 
 class DeflateAnalyzer:
@@ -105,8 +105,8 @@ class DeflateAnalyzer:
         """The final block was seen; what follows it is not deflate."""
         return self._kernel.done
 
-    def unused(self) -> int:
-        """How many of the bytes fed were behind the end."""
+    def unused(self) -> bytes:
+        """Those of the bytes fed that were behind the end."""
         with _Refusals():
             return self._kernel.unused()
 
@@ -182,7 +182,8 @@ class DeflateAnalyzer:
             if not fewest:
                 break
             self._allowance.check()
-        codes = ((ZLIB_CODES, False), (GO_CODES, True), (GO_CODES, False), (ZLIB_CODES, True))
+        codes = [(MODELS[best].codes, MODELS[best].joined)]
+        codes += [(builder, joined) for builder in (ZLIB_CODES, GO_CODES, MINIZ_CODES) for joined in (False, True)]
         builder, joined = min(codes, key=lambda code: self._kernel.try_header(*code))
         anew = MODELS[best].family == FAST  # pgzip; its segments are longer than the sample
         if marker > 0 and fewest:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Final
 
-ZLIB, GZIP, GO, FAST = 0, 1, 2, 3
+ZLIB, GZIP, GO, FAST, MINIZ = 0, 1, 2, 3, 4
 ROLLING, GO_HASH, KLAUSPOST_HASH = 0, 1, 2
-ZLIB_CODES, GO_CODES = 0, 1  # how Huffman code lengths are computed
+ZLIB_CODES, GO_CODES, MINIZ_CODES = 0, 1, 2  # how Huffman code lengths are computed
 
 _TOO_FAR: Final = 4096
 _SKIP_NOTHING: Final = 0
@@ -43,7 +43,7 @@ class Model:
     @property
     def codes(self) -> int:
         """How this encoder computes code lengths."""
-        return GO_CODES if self.family in (GO, FAST) else ZLIB_CODES
+        return {GO: GO_CODES, FAST: GO_CODES, MINIZ: MINIZ_CODES}.get(self.family, ZLIB_CODES)
 
     @property
     def joined(self) -> bool:
@@ -80,6 +80,7 @@ _GO: Final = {
     8: (32, 128, 258, 1024),
     9: (32, 258, 258, 4096),
 }
+_MINIZ_PROBES: Final = (0, 1, 6, 32, 16, 32, 128, 256, 512, 768, 1500)
 
 
 def _classic(level: int, family: int, name: str) -> Model:
@@ -120,6 +121,21 @@ def _go(level: int) -> Model:
     )
 
 
+def _miniz(level: int) -> Model:
+    """miniz and miniz_oxide, which is what most programs in Rust have."""
+    return Model(
+        f"miniz {level}",
+        MINIZ,
+        level,
+        level > 3,
+        32,
+        128 if level > 3 else 258,
+        258,
+        _MINIZ_PROBES[level],
+        too_far=8192,
+    )
+
+
 def _memory(model: Model, mem_level: int) -> Model:
     """zlib with another memLevel, which sets the hash and how many tokens a block has."""
     return replace(
@@ -141,9 +157,18 @@ MODELS: Final = (
     replace(_ZLIB[5], name="zlib -6 filtered", filtered=5),
     replace(_ZLIB[8], name="zlib -9 filtered", filtered=5),
     Model("klauspost flate 5", FAST, 5, False, 0, 0, 0, 0, hash_bits=1, min_length=4),
+    *(_miniz(level) for level in range(2, 11)),
 )
 # Tried in this order: the ones that most files are made with come first, so that the others stop early.
-USUAL: Final = ("zlib -6", "GNU gzip -6", "GNU gzip -9", "zlib -9", "Go compress/flate 6", "klauspost flate 5")
+USUAL: Final = (
+    "zlib -6",
+    "GNU gzip -6",
+    "GNU gzip -9",
+    "zlib -9",
+    "Go compress/flate 6",
+    "klauspost flate 5",
+    "miniz 6",
+)
 ORDER: Final = tuple(
     sorted(range(len(MODELS)), key=lambda i: USUAL.index(MODELS[i].name) if MODELS[i].name in USUAL else len(USUAL) + i)
 )

@@ -23,6 +23,7 @@ from smidgen_deltas.engine.unpackers.base import (
 from smidgen_deltas.engine.unpackers.deflate import DeflateAnalyzer, DeflateRecipe, rebuild
 from smidgen_deltas.engine.unpackers.deflate_models import MODELS
 from smidgen_deltas.engine.unpackers.gzip_stream import MAGIC, GzipAnalyzer, GzipRecipe, rebuild_gzip
+from smidgen_deltas.errors import LimitExceeded
 
 _DEFLATE_MEMORY: Final = 20 * MIB  # the window, and the tokens of a block at the worst
 
@@ -50,6 +51,9 @@ class GzipUnpacker:
         plain.append(analyzer.close())
         return Split(analyzer.recipe().encode(), (b"".join(plain),))
 
+    def reveal(self, data: memoryview, limit: int) -> tuple[Data, ...]:
+        return (inflate_members(data, limit),)
+
     def repack(self, recipe: bytes, streams: Sequence[Data]) -> Iterator[bytes]:
         return rebuild_gzip(GzipRecipe.decode(recipe), (only_stream(streams),))
 
@@ -57,7 +61,7 @@ class GzipUnpacker:
         return deflate_cost([member.deflate for member in GzipRecipe.decode(recipe).members])
 
     def self_test(self) -> str:
-        plain = vectors.plain(150_000)
+        plain = vectors.plain(80_000)
         for number, model in enumerate(MODELS):
             recipe = DeflateRecipe(number, model.codes, model.joined)
             if vectors.digest(rebuild(recipe, (plain,))) != vectors.DEFLATE_DIGESTS[model.name]:
@@ -84,6 +88,9 @@ class ZlibUnpacker:
             return None
         return Split(bytes(data[:2]) + analyzer.recipe().encode(), (whole,))
 
+    def reveal(self, data: memoryview, limit: int) -> tuple[Data, ...]:
+        return (inflate(data, zlib.MAX_WBITS, limit)[0],)
+
     def repack(self, recipe: bytes, streams: Sequence[Data]) -> Iterator[bytes]:
         deflate = _zlib_recipe(recipe)
         plain = only_stream(streams)
@@ -100,6 +107,32 @@ class ZlibUnpacker:
         if zlib.decompress(b"".join(self.repack(recipe, (plain,)))) != plain:
             raise SelfTestFailed("zlib stream is not rebuilt")
         return "header and checksum"
+
+
+def inflate(data: Data, bits: int, limit: int) -> tuple[bytes, bytes]:
+    """(content, what follows it) of one zlib, gzip or raw stream. RecipeInvalid, LimitExceeded."""
+    decoder = zlib.decompressobj(bits)
+    try:
+        out = decoder.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise RecipeInvalid("damaged deflate data", reason=str(error)) from error
+    if len(out) > limit:
+        raise LimitExceeded("content is larger than allowed", limit=limit)
+    if not decoder.eof:
+        raise RecipeInvalid("deflate data ends early", produced=len(out))
+    return out, decoder.unused_data
+
+
+def inflate_members(data: memoryview, limit: int) -> bytes:
+    """The content of all gzip members; what follows the last one is left out."""
+    out = bytearray()
+    rest: Data = data
+    while not out or rest[:3] == MAGIC:
+        part, rest = inflate(rest, 16 + zlib.MAX_WBITS, limit - len(out))
+        out += part
+        if not rest:
+            break
+    return bytes(out)
 
 
 def _is_header(method: int, flags: int) -> bool:

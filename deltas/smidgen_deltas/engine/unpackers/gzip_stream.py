@@ -109,9 +109,10 @@ class GzipAnalyzer:
         """No more compressed bytes. RecipeInvalid when the file is not complete."""
         self._closed = True
         out = [self.feed(b"")]
-        if self._deflate and not self._deflate.done:
+        while self._deflate and not self._deflate.done:
             out.append(self._took(self._deflate.close()))
-            raise RecipeInvalid("gzip file ends early")
+            self._pending[:0] = self._deflate.unused()
+            out.append(self.feed(b""))
         if not self._members or self._deflate:
             raise RecipeInvalid("gzip file ends early")
         return b"".join(out)
@@ -135,8 +136,7 @@ class GzipAnalyzer:
             self._pending.clear()
             out.append(self._took(self._deflate.feed(data)))
             if self._deflate.done:
-                unused = self._deflate.unused()
-                self._pending += data[len(data) - unused :] if unused <= len(data) else b""
+                self._pending += self._deflate.unused()
             return self._deflate.done
         return self._end_member()
 

@@ -32,6 +32,11 @@ class LayoutBuilder:
         """Offset behind the last stream."""
         return self._at
 
+    @property
+    def streams(self) -> tuple[memoryview, ...]:
+        """Those named so far."""
+        return tuple(self._streams)
+
     def stream(self, start: int, size: int) -> None:
         """Everything up to `start` is literal, then comes a stream. Empty streams stay literal (nothing)."""
         if start < self._at or start + size > len(self._data):

@@ -101,6 +101,17 @@ def repack(
     return _limited(_get(name, version).repack(recipe, streams), limit)
 
 
+def reveal(name: str, version: int, data: Data, limit: int) -> tuple[Data, ...]:
+    """Only decode `data` by the named unpacker, as a source: nothing is proven, no encoder runs.
+
+    The streams depend on `data` alone. They are those of `unpack`, except that members of a zip file that `unpack` left
+    compressed are decoded.
+    Raises:
+        UnknownUnpacker, FormatError: the data is damaged or has more than `limit` bytes inside.
+    """
+    return _get(name, version).reveal(memoryview(data).cast("B"), limit)
+
+
 def cost(name: str, version: int, recipe: bytes) -> Cost:
     """What `repack` will take per MiB of the streams."""
     return _get(name, version).cost(recipe)

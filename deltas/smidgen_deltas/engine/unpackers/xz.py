@@ -31,6 +31,7 @@ from smidgen_deltas.engine.unpackers.base import (
     SelfTestFailed,
     Split,
     blocks,
+    decode_all,
     only_stream,
     same,
 )
@@ -52,6 +53,7 @@ from smidgen_deltas.engine.unpackers.xz_format import (
 from smidgen_deltas.wire import WireReader, put_varint
 
 MAX_DICT_BYTE: Final = 30  # 128 MiB; encoding with more takes gigabytes and nobody does it
+REVEAL_MEMORY: Final = 512 * MIB
 _BCJ_IDS: Final = frozenset((4, 5, 6, 7, 8, 9))
 _DELTA_ID: Final = 3
 
@@ -187,6 +189,12 @@ class XzUnpacker:
             if _memory(recipe) <= allowance.budget.memory and _matches(recipe, stream, plain, data, allowance):
                 return Split(recipe.encode(), (plain,))
         return None
+
+    def reveal(self, data: memoryview, limit: int) -> tuple[Data, ...]:
+        try:
+            return (decode_all(lambda: lzma.LZMADecompressor(memlimit=REVEAL_MEMORY), data, limit),)
+        except (lzma.LZMAError, EOFError) as error:
+            raise RecipeInvalid("damaged xz file", reason=str(error)) from error
 
     def repack(self, recipe: bytes, streams: Sequence[Data]) -> Iterator[bytes]:
         return _encode(XzRecipe.decode(recipe), only_stream(streams))

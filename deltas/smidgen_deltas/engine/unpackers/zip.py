@@ -33,11 +33,11 @@ from smidgen_deltas.engine.unpackers.base import (
 )
 from smidgen_deltas.engine.unpackers.container import COPY_COST
 from smidgen_deltas.engine.unpackers.deflate import DeflateAnalyzer, DeflateRecipe, rebuild
-from smidgen_deltas.engine.unpackers.gzip import deflate_cost
+from smidgen_deltas.engine.unpackers.gzip import deflate_cost, inflate
 from smidgen_deltas.engine.unpackers.vectors import plain as vector
 from smidgen_deltas.engine.unpackers.zip_fields import FieldWriter, blank_fields, fields_follow
 from smidgen_deltas.engine.unpackers.zip_format import DEFLATED, LOCAL_MAGIC, ZipFile, ZipMember
-from smidgen_deltas.errors import FormatError
+from smidgen_deltas.errors import FormatError, LimitExceeded
 from smidgen_deltas.wire import WireReader, put_bytes, put_varint
 
 MAX_MEMBERS: Final = 0xFFFF
@@ -135,6 +135,18 @@ class ZipUnpacker:
         follow = fields_follow(data, found, taken.checks)
         recipe = _recipe(data, found, taken, follow=follow)
         return Split(recipe.encode(), tuple(taken.streams))
+
+    def reveal(self, data: memoryview, limit: int) -> tuple[Data, ...]:
+        streams: list[Data] = []
+        for member in zip_format.parse(data).members:
+            packed: Data = data[member.start : member.start + member.packed]
+            if member.method == DEFLATED:
+                packed = inflate(packed, -zlib.MAX_WBITS, limit)[0]
+            limit -= len(packed)
+            if limit < 0:
+                raise LimitExceeded("content is larger than allowed")
+            streams.append(packed)
+        return tuple(streams)
 
     def repack(self, recipe: bytes, streams: Sequence[Data]) -> Iterator[bytes]:
         parsed = ZipRecipe.decode(recipe)

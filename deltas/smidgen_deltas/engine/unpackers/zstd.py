@@ -28,6 +28,7 @@ from smidgen_deltas.engine.unpackers.base import (
     SelfTestFailed,
     Split,
     blocks,
+    decode_all,
     only_stream,
     same,
 )
@@ -69,7 +70,8 @@ _LEVELS: Final = (
     -6,
     -7,
 )
-PROBE: Final = 1 << 18  # bytes encoded to see whether a setting is worth a full run
+_LONG_LEVELS: Final = (3, 19, 9, 10, 15, 1)
+PROBE: Final = 1 << 17  # bytes encoded to see whether a setting is worth a full run
 _SECONDS: Final = {22: 1.0, 21: 0.8, 20: 0.7, 19: 0.5, 18: 0.4, 17: 0.35, 16: 0.3, 15: 0.15, 14: 0.12, 13: 0.12}
 
 
@@ -168,6 +170,12 @@ class ZstdUnpacker:
         except (zstd.ZstdError, MemoryError):
             return None
         return Split(_encode_recipe(frames), (bytes(plain),)) if at == len(data) else None
+
+    def reveal(self, data: memoryview, limit: int) -> tuple[Data, ...]:
+        try:
+            return (decode_all(zstd.Decompressor, data, limit),)
+        except (zstd.ZstdError, EOFError) as error:
+            raise RecipeInvalid("damaged zstd file", reason=str(error)) from error
 
     def repack(self, recipe: bytes, streams: Sequence[Data]) -> Iterator[bytes]:
         frames, view = decode_recipe(recipe), memoryview(only_stream(streams))
@@ -281,7 +289,7 @@ def candidates(library: Library, header: Header) -> Iterator[ZstdSetting]:
         if base.sized or header.window_log == _level_window(library.version, level):
             yield replace(base, level=level)
     if header.window_log == MAX_WINDOW_LOG or base.sized:  # --long
-        for level in _LEVELS:
+        for level in _LONG_LEVELS:
             yield replace(base, level=level, window_log=MAX_WINDOW_LOG, long_distance=True)
 
 
