@@ -137,6 +137,19 @@ cdef inline uint32_t _hash(const Model* self, int32_t at) noexcept nogil:
     return (word * <uint32_t> 2654435761) >> (32 - self.with_.hash_bits)
 
 
+cdef inline void _insert_rolling(Model* self, int32_t at) noexcept nogil:
+    cdef int32_t* head = self.head
+    cdef int32_t* prev = self.prev
+    cdef const uint8_t* data = self.data
+    cdef int shift = (self.with_.hash_bits + 2) // 3
+    cdef uint32_t mask = (<uint32_t> 1 << self.with_.hash_bits) - 1, h
+    cdef int32_t i
+    for i in range(self.inserted, at + 1):
+        h = ((<uint32_t> data[i] << (2 * shift)) ^ (<uint32_t> data[i + 1] << shift) ^ data[i + 2]) & mask
+        prev[i & WINDOW_MASK] = head[h]
+        head[h] = i
+
+
 cdef inline void insert_up_to(Model* self, int32_t at) noexcept nogil:
     """Insert every position up to `at` that has enough bytes behind it."""
     cdef int32_t i, last = self.end - self.with_.min_length
@@ -147,43 +160,68 @@ cdef inline void insert_up_to(Model* self, int32_t at) noexcept nogil:
         last = self.end - 1  # hashes what lies behind the end
     if at > last:
         at = last
-    for i in range(self.inserted, at + 1):
-        h = _hash(self, i)
-        self.prev[i & WINDOW_MASK] = self.head[h]
-        self.head[h] = i
+    if self.with_.hash_kind == HASH_ROLLING:
+        _insert_rolling(self, at)
+    else:
+        for i in range(self.inserted, at + 1):
+            h = _hash(self, i)
+            self.prev[i & WINDOW_MASK] = self.head[h]
+            self.head[h] = i
     if at + 1 > self.inserted:
         self.inserted = at + 1
 
 
-cdef inline int _same_bytes(const uint8_t* a, const uint8_t* b, int limit) noexcept nogil:
-    """How many bytes are equal, at most `limit`."""
-    cdef int i = 0
-    cdef uint64_t x, y
-    while i + 8 <= limit:
-        memcpy(&x, a + i, 8)
-        memcpy(&y, b + i, 8)
-        if x != y:
-            break
-        i += 8
-    while i < limit and a[i] == b[i]:
-        i += 1
-    return i
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+
+    /* How many bytes are equal, at most `limit`. */
+    static inline int smidgen_same_bytes(const uint8_t *a, const uint8_t *b, int limit) {
+        int i = 0;
+        while (i + 8 <= limit) {
+            uint64_t x, y;
+            memcpy(&x, a + i, 8);
+            memcpy(&y, b + i, 8);
+            if (x != y) {
+    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+                return i + (__builtin_ctzll(x ^ y) >> 3);
+    #else
+                break;
+    #endif
+            }
+            i += 8;
+        }
+        while (i < limit && a[i] == b[i])
+            i++;
+        return i;
+    }
+
+    static inline uint16_t smidgen_two(const uint8_t *p) {
+        uint16_t x;
+        memcpy(&x, p, 2);
+        return x;
+    }
+    """
+    int _same_bytes "smidgen_same_bytes"(const uint8_t* a, const uint8_t* b, int limit) noexcept nogil
+    uint16_t _two "smidgen_two"(const uint8_t* p) noexcept nogil
 
 
 cdef inline int _search_zlib(Model* self, int32_t at, int best, int* distance) noexcept nogil:
     """The longest match longer than `best`, or `best`."""
-    cdef Parameters* p = &self.with_
+    cdef const Parameters* p = &self.with_
     cdef int32_t max_distance = (<int32_t> 1 << p.window_bits) - 262
     cdef int32_t candidate, limit, lookahead = self.end - at
-    cdef int chain = p.chain, nice = p.nice, most = 258, length, found = best, origin = best
-    cdef const uint8_t* scan = self.data + at
+    cdef int chain = p.chain, nice = p.nice, most = 258, length, found = best
+    cdef const int32_t* prev = self.prev
+    cdef const uint8_t* data = self.data
+    cdef const uint8_t* scan = data + at
     cdef const uint8_t* match
+    cdef uint16_t first, last
     cdef bint bounded = p.family != FAMILY_GZIP or not self.final_end
-    if lookahead < 3 and bounded:
+    if (lookahead < 3 and bounded) or at >= self.inserted:
         return best
-    if at >= self.inserted:
-        return best
-    candidate = self.prev[at & WINDOW_MASK]
+    candidate = prev[at & WINDOW_MASK]
     if candidate <= self.start or at - candidate > max_distance:
         return best
     limit = at - max_distance
@@ -198,22 +236,25 @@ cdef inline int _search_zlib(Model* self, int32_t at, int best, int* distance) n
             most = lookahead
         if found >= most:
             return best
+    first = _two(scan)
+    last = _two(scan + found - 1)
     while True:
-        match = self.data + candidate
-        if match[found] == scan[found] and match[found - 1] == scan[found - 1] and match[0] == scan[0]:
-            length = _same_bytes(match, scan, most)
+        match = data + candidate
+        if _two(match + found - 1) == last and _two(match) == first:
+            length = 2 + _same_bytes(match + 2, scan + 2, most - 2)
             if length > found:
                 found = length
                 distance[0] = at - candidate
                 if length >= nice or length >= most:
                     break
-        candidate = self.prev[candidate & WINDOW_MASK]
+                last = _two(scan + found - 1)
+        candidate = prev[candidate & WINDOW_MASK]
         if candidate <= limit:
             break
         chain -= 1
         if chain == 0:
             break
-    if found == origin:
+    if found == best:
         return best
     if found > lookahead:
         found = lookahead
@@ -226,7 +267,9 @@ cdef inline int _search_zlib(Model* self, int32_t at, int best, int* distance) n
 
 cdef inline int _search_miniz(Model* self, int32_t at, int best, int* distance) noexcept nogil:
     """Chains are walked in groups of three, and positions are kept in 16 bits with 0 meaning none."""
-    cdef Parameters* p = &self.with_
+    cdef const Parameters* p = &self.with_
+    cdef const int32_t* prev = self.prev
+    cdef uint16_t first, last
     cdef int32_t candidate = at, lookahead = self.end - at, reach = at - self.start
     cdef int length, found, most = 258 if lookahead > 258 else lookahead, tries, probe
     cdef const uint8_t* scan = self.data + at
@@ -240,6 +283,8 @@ cdef inline int _search_miniz(Model* self, int32_t at, int best, int* distance) 
         reach = 32768 - most
     tries = ((p.chain if best < p.good else p.chain >> 2) + 2) // 3
     probe = 0
+    first = _two(scan)
+    last = _two(scan + found - 1)
     while True:
         if probe == 0:
             if tries == 0:
@@ -247,14 +292,14 @@ cdef inline int _search_miniz(Model* self, int32_t at, int best, int* distance) 
             tries -= 1
             probe = 3
         probe -= 1
-        candidate = self.prev[candidate & WINDOW_MASK]
+        candidate = prev[candidate & WINDOW_MASK]
         if (candidate & 0xFFFF) == 0 or at - candidate > reach:
             break
         match = self.data + candidate
-        if match[found] != scan[found] or match[found - 1] != scan[found - 1]:
+        if _two(match + found - 1) != last:
             continue
         probe = 0
-        if match[0] != scan[0] or match[1] != scan[1]:
+        if _two(match) != first:
             continue
         length = _same_bytes(match, scan, most)
         if length > found:
@@ -262,6 +307,7 @@ cdef inline int _search_miniz(Model* self, int32_t at, int best, int* distance) 
             distance[0] = at - candidate
             if length == most:
                 break
+            last = _two(scan + found - 1)
     if found == best:
         return 0
     if (found == 3 and distance[0] >= p.too_far) or distance[0] == (at & WINDOW_MASK):
@@ -270,7 +316,8 @@ cdef inline int _search_miniz(Model* self, int32_t at, int best, int* distance) 
 
 
 cdef inline int _search_go(Model* self, int32_t at, int best, int* distance) noexcept nogil:
-    cdef Parameters* p = &self.with_
+    cdef const Parameters* p = &self.with_
+    cdef const int32_t* prev = self.prev
     cdef int32_t candidate, limit, lookahead = self.end - at
     cdef int tries = p.chain, nice = p.nice, most = 258, length, found = 3
     cdef const uint8_t* scan = self.data + at
@@ -280,7 +327,7 @@ cdef inline int _search_go(Model* self, int32_t at, int best, int* distance) noe
     # The window moves by 32 KiB when less than a longest match is left of it and there is more to come.
     while at - self.base > 65274 and self.end > self.base + 65536:
         self.base += 32768
-    candidate = self.prev[at & WINDOW_MASK]
+    candidate = prev[at & WINDOW_MASK]
     limit = at - 32768
     if limit < self.base:
         limit = self.base
@@ -302,7 +349,7 @@ cdef inline int _search_go(Model* self, int32_t at, int best, int* distance) noe
                     break
         if candidate == at - 32768:
             break
-        candidate = self.prev[candidate & WINDOW_MASK]
+        candidate = prev[candidate & WINDOW_MASK]
         if candidate < limit:
             break
     return found
