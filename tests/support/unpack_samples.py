@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -52,6 +53,16 @@ def wheel() -> bytes:
     return out.getvalue()
 
 
+def tar() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, body in (("a", PLAIN[:1000]), ("empty", b""), ("folder/\N{SNOWMAN}" * 30, PLAIN[1000:1512])):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(body)
+            archive.addfile(entry, io.BytesIO(body))
+    return out.getvalue()
+
+
 SAMPLES: Final[dict[str, Callable[[], bytes]]] = {
     "xz": xz,
     "zstd": zstd_frame,
@@ -59,6 +70,7 @@ SAMPLES: Final[dict[str, Callable[[], bytes]]] = {
     "gzip": lambda: gzip.compress(PLAIN, 6, mtime=0) + gzip.compress(PLAIN[:100], 9, mtime=1),
     "zlib": lambda: zlib.compress(PLAIN, 9),
     "zip": wheel,
+    "tar": tar,
     "cpio": lambda: CpioUnpacker().sample()[0],
     "ar": lambda: ArUnpacker().sample()[0],
     "bzimage": lambda: BzImageUnpacker().sample()[0],

@@ -25,6 +25,7 @@ from smidgen_deltas.engine.unpackers.bzip2 import Bzip2Unpacker
 from smidgen_deltas.engine.unpackers.cpio import CpioUnpacker
 from smidgen_deltas.engine.unpackers.gzip import GzipUnpacker, ZlibUnpacker
 from smidgen_deltas.engine.unpackers.kernel_image import BzImageUnpacker, ZbootUnpacker
+from smidgen_deltas.engine.unpackers.tar import TarUnpacker
 from smidgen_deltas.engine.unpackers.xz import XzUnpacker
 from smidgen_deltas.engine.unpackers.zip import ZipUnpacker
 from smidgen_deltas.engine.unpackers.zstd import ZstdUnpacker
@@ -39,6 +40,7 @@ UNPACKERS: Final[tuple[Unpacker, ...]] = (
     ArUnpacker(),
     GzipUnpacker(),
     ZipUnpacker(),
+    TarUnpacker(),
     BzImageUnpacker(),
     ZbootUnpacker(),
     ZlibUnpacker(),  # last: its magic is weak
