@@ -72,6 +72,9 @@ def run(folder: Path) -> Iterator[Row]:
             server = ["--server", service.url, "--token-file", str(service.token_file)]
             smidgen("publish", f"ostree:{repo}@stable", "demo/stable", *server)
             smidgen("publish", f"oci:{images}:stable", "demo:stable", *server)
+            if version == "second":
+                say("waiting until the server has made the deltas")
+                service.settle()
             for ref, target in (
                 ("ostree/demo/stable", f"ostree:{folder / 'device.repo'}"),
                 ("oci/demo:stable", f"oci:{folder / 'device.oci'}:stable"),

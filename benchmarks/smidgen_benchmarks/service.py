@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from smidgen_deltas.errors import TransportError
 
 START_SECONDS: Final = 60
 POLL_SECONDS: Final = 0.1
+SETTLE_SECONDS: Final = 1800
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,18 @@ class Service:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
         return 0
+
+    def settle(self) -> None:
+        """Return once the server has nothing left to do. Raises TransportError after SETTLE_SECONDS."""
+        request = urllib.request.Request(f"{self.url}/api/v1/tasks?state=queued&state=running")  # noqa: S310
+        request.add_header("Authorization", f"Bearer {self.token_file.read_text().strip()}")
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            with urllib.request.urlopen(request) as answer:  # noqa: S310 - our own loopback server
+                if not json.load(answer)["tasks"]:
+                    return
+            time.sleep(POLL_SECONDS)
+        raise TransportError("the server is still busy", seconds=SETTLE_SECONDS)
 
     def requests(self) -> int:
         """HTTP requests answered so far, read from /metrics (that request included)."""

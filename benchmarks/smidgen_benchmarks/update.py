@@ -63,6 +63,8 @@ def measure(pair: Pair, folder: Path, announce: Callable[[str], None]) -> Result
             token: list[str | Path] = ["--server", service.url, "--token-file", service.token_file]
             published += run([*SMIDGEN, "publish", f"ostree:{repo}@{version}", f"bench/{REF}", *token])
             published += run([*SMIDGEN, "publish", f"oci:{images}:{version}", "bench:stable", *token])
+            announce("waiting until the server has made what it makes in the background")
+            service.settle()
             announce(f"pulling {version}: {what}")
             steps += [
                 _ours(service, f"ostree/bench/{REF}", f"ostree:{folder / 'ours.repo'}", f"ostree {what}"),

@@ -2,7 +2,8 @@
 
 Commands of a device live in `smidgen_client.commands`, one module each, imported when used. Commands of other parts
 (server, benchmarks) are found through the entry-point group `smidgen.commands`; one whose extra is not installed
-says which to install. Exit codes are the table in docs/exit-codes.md: those of the error classes, 130 when interrupted.
+says which to install. Exit codes are the table in client/EXIT-CODES.md: those of the error classes, 130 when
+interrupted.
 """
 
 from __future__ import annotations

@@ -49,9 +49,9 @@ def task(services: ServicesDep, principal: PrincipalDep, number: int) -> Mapping
 def tasks(
     services: ServicesDep,
     principal: PrincipalDep,
-    state: States = [],
+    state: States = [],  # noqa: B006 - FastAPI copies it
     before: Before = None,
-    limit: Limit = 100,  # noqa: B006
+    limit: Limit = 100,
 ) -> Mapping[str, Any]:
     """Newest first; `before` is the id to go on from."""
     overview.require_admin(services, principal)
