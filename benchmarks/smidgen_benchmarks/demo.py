@@ -81,10 +81,17 @@ def run(folder: Path) -> Iterator[Row]:
             ):
                 # a state of its own per world, so that each line stands for itself
                 state = folder / f"state-{ref.partition('/')[0]}"
-                yield _pull(service.url, ref, target, state, version)
+                yield _pull(service.url, ref, target, state, version, _full(service.url, ref, folder))
 
 
-def _pull(url: str, ref: str, target: str, state: Path, version: str) -> Row:
+def _full(url: str, ref: str, folder: Path) -> int:
+    """What a device without anything would fetch, bytes."""
+    empty = f"ostree:{folder / 'nothing'}" if ref.startswith("ostree") else f"oci:{folder / 'nothing'}:stable"
+    asked = smidgen("pull", url, ref, "--into", empty, "--state", str(folder / "state-nothing"), "--dry-run")
+    return int(asked["bytes_full"])
+
+
+def _pull(url: str, ref: str, target: str, state: Path, version: str, full: int) -> Row:
     started = time.perf_counter()
     result = smidgen("pull", url, ref, "--into", target, "--state", str(state))
     seconds = time.perf_counter() - started
@@ -94,7 +101,7 @@ def _pull(url: str, ref: str, target: str, state: Path, version: str) -> Row:
     return Row(
         what,
         int(result["files"]),
-        int(result["bytes_full"]),
+        full,
         int(result["bytes_fetched"]),
         int(result["requests"]),
         seconds,
