@@ -16,6 +16,7 @@ import click
 
 from smidgen_deltas.errors import UsageError
 from smidgen_server.cli import one_line_errors
+from smidgen_server.memory import limit_heaps
 
 if TYPE_CHECKING:
     from smidgen_server.services.container import Services
@@ -46,6 +47,7 @@ def publish_local(source: str, target: str, data: Path | None, file: Path | None
     from smidgen_server.services.container import open_services
     from smidgen_server.settings_load import load
 
+    limit_heaps()
     settings = load({"data": data}, file)
     configure("warning" if settings.log_level == "info" else settings.log_level)
     with open_services(settings) as services:

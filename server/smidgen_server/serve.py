@@ -11,6 +11,7 @@ import uvicorn
 
 from smidgen_server import logs
 from smidgen_server.app import create_app
+from smidgen_server.memory import limit_heaps
 from smidgen_server.services.container import open_services
 from smidgen_server.settings import Settings
 
@@ -20,6 +21,7 @@ log = structlog.stdlib.get_logger("smidgen.server")
 
 def run(settings: Settings, listener: socket.socket) -> None:
     """Serve on a listening socket. Returns when everything is closed."""
+    limit_heaps()
     logs.configure(settings.log_level)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)

@@ -18,6 +18,7 @@ from smidgen_deltas.errors import Conflict
 from smidgen_deltas.native.packmap import FOREIGN, Frame, Member, PackMap, PackRef, encode_packmap
 from smidgen_server.index import content, guard, packs
 from smidgen_server.index.surface import Part
+from smidgen_server.memory import give_back
 from smidgen_server.services.packing import Wanted, pack_contents
 from smidgen_server.services.stored import record_blob
 from smidgen_server.services.tasks import Progress
@@ -56,6 +57,7 @@ def pack_missing(services: Services, repo_id: int, wanted: Sequence[Wanted], pro
     with services.index.read() as session:
         packed = content.packed_for(session, repo_id, [one.id for one in wanted])
     missing = [one for one in wanted if one.id not in packed]
+    give_back()
     pack_contents(
         services.index,
         services.blobs,
@@ -64,6 +66,7 @@ def pack_missing(services: Services, repo_id: int, wanted: Sequence[Wanted], pro
         level=services.settings.surface.pack_level,
         advance=_Advance(progress, sum(one.size for one in missing)),
     )
+    give_back()
 
 
 def map_contents(services: Services, repo_id: int, wanted: Sequence[Wanted]) -> PackedContents | None:
