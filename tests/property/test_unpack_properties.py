@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from itertools import islice
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,10 +77,10 @@ def test_damaged_recipes_give_other_bytes_or_an_error(stream: tuple[bytes, bytes
         recipe[data.draw(st.integers(0, len(recipe) - 1))] = data.draw(st.integers(0, 255))
     recipe += data.draw(st.binary(max_size=20))
     try:
-        out = b"".join(rebuild(DeflateRecipe.decode(bytes(recipe)), (plain,)))
+        parts = [len(part) for part in islice(rebuild(DeflateRecipe.decode(bytes(recipe)), (plain,)), 4)]
     except FormatError:
         return
-    assert len(out) < 64 + 10 * (len(plain) + len(recipe))
+    assert max(parts, default=0) < 4 << 20  # more may follow; the caller stops at the size that it knows
 
 
 @settings(max_examples=60, deadline=None)

@@ -127,6 +127,13 @@ def test_a_long_stream_is_held_in_bounded_memory() -> None:
     assert held < 8 << 20
 
 
+def test_endless_empty_blocks_are_refused() -> None:
+    analyzer = DeflateAnalyzer(Budget().start())
+    with pytest.raises(RecipeInvalid):
+        for _ in range(20):
+            analyzer.feed(b"\x00\x00\x00\xff\xff" * 20_000)
+
+
 @pytest.mark.parametrize("end", [0, 1, 5, 1000, -1])
 def test_truncated_streams_are_refused(end: int) -> None:
     with pytest.raises(RecipeInvalid):

@@ -75,6 +75,11 @@ class DeflateRefused(Exception):
     """Not deflate, damaged, or written in a way that is not written again here."""
 
 
+cdef enum:
+    MAX_WAITING = 1 << 15  # blocks decoded and not yet predicted
+    MAX_SEGMENTS = 1 << 20
+
+
 cdef struct Miss:
     uint32_t index
     uint32_t predicted
@@ -191,6 +196,8 @@ cdef class Analyzer:
         while not self.ended and not self._enough(ahead):
             if not self.closed and self.input.size < self.wanted:
                 return False
+            if len(self.queue) >= MAX_WAITING:
+                raise DeflateRefused("too many small blocks")
             item = self.spare.pop() if self.spare else Pending()
             result = self._read(item)
             if result == BLOCK_NEEDS_INPUT:
@@ -490,6 +497,8 @@ cdef class Analyzer:
             fixed += item.block.kind == FIXED
             stored += item.block.kind == STORED
             self.spare.append(self.queue.pop(0))
+        if len(self.segments) >= MAX_SEGMENTS:
+            raise DeflateRefused("too many segments")
         code_marker(s, bits if bits >= 0 else 0, &fixed, &stored)
         if not s.period:
             self.segments.append(s.origin + <uint64_t> s.at - s.segment_start)

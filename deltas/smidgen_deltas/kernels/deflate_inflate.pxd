@@ -186,7 +186,7 @@ cdef inline int grow_tokens(Block* block) noexcept nogil:
         return BLOCK_READ
     if block.count >= MAX_BLOCK_TOKENS:
         return BLOCK_BAD
-    room = block.room * 2 if block.room else 1 << 14
+    room = block.room * 2 if block.room else 512
     tokens = <uint32_t*> realloc(block.tokens, room * sizeof(uint32_t))
     if tokens == NULL:
         return BLOCK_NO_MEMORY
@@ -275,7 +275,8 @@ cdef inline int _read_stored(BitReader* self, Block* block, Bytes* plain) noexce
         size -= 1
     if self.size - self.at < <size_t> size:
         return BLOCK_NEEDS_INPUT
-    memcpy(plain.data + plain.size, self.data + self.at, size)
+    if size:
+        memcpy(plain.data + plain.size, self.data + self.at, size)
     plain.size += size
     self.at += size
     return BLOCK_READ

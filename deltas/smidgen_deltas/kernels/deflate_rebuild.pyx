@@ -57,6 +57,7 @@ cdef enum:
     FINISHED = 4
 
     MAX_MARKERS = 64
+    MAX_OUT = 1 << 20  # bytes after which a call returns
 
     OK = 0
     WAITING = 1  # for more plain bytes
@@ -124,18 +125,21 @@ cdef class Rebuilder:
             self.segment_end = start + <uint64_t> length
 
     def feed(self, const uint8_t[::1] data not None) -> bytes:
-        """More plain bytes; the compressed bytes that follow from them. Raises CorrectionsInvalid."""
+        """More plain bytes; compressed bytes that follow from them. Call again with none until nothing more comes.
+
+        Raises CorrectionsInvalid.
+        """
         if data.shape[0] and append(&self.stream.plain, &data[0], data.shape[0]):
             raise MemoryError
         return self._run()
 
     def finish(self) -> bytes:
-        """The rest. Raises CorrectionsInvalid."""
+        """No more plain bytes come. Compressed bytes; call again until nothing more comes. Raises CorrectionsInvalid."""
         self.closed = True
         if put_garbage(&self.stream):
             raise MemoryError
         out = self._run()
-        if self.state != FINISHED:
+        if not out and self.state != FINISHED:
             raise CorrectionsInvalid("corrections describe a longer stream")
         return out
 
@@ -143,7 +147,7 @@ cdef class Rebuilder:
         cdef Stream* s = &self.stream
         cdef int result = OK
         s.model.data = s.plain.data
-        while result == OK:
+        while result == OK and self.out.out.size < MAX_OUT:
             if self.state == FINISHED:
                 if <size_t> s.at < s.plain.size:
                     result = INVALID

@@ -32,6 +32,7 @@ MAX_SAMPLE: Final = 1 << 23
 AHEAD: Final = 1 << 17  # plain bytes decoded before those that are predicted
 PIGZ_PERIOD: Final = 128 * 1024
 MAX_SEGMENT_RUNS: Final = 1 << 16
+MAX_SEGMENTS: Final = 1 << 20
 MAX_PERIOD: Final = 1 << 24
 MIN_SHARE_BYTES: Final = 64  # corrections always allowed, whatever the share
 
@@ -69,7 +70,9 @@ class DeflateRecipe:
         runs = []
         for _ in range(reader.number(min(MAX_SEGMENT_RUNS, len(recipe)), "segment runs")):
             length = reader.number(MAX_OUTPUT, "segment length")
-            runs.append((length, reader.number(MAX_SEGMENT_RUNS, "segment count")))
+            runs.append((length, reader.number(MAX_SEGMENTS, "segment count")))
+        if sum(count for _, count in runs) > MAX_SEGMENTS:
+            raise RecipeInvalid("deflate recipe has too many segments")
         joined, final_apart, anew = bool(flags & 4), bool(flags & 8), bool(flags & 16)
         return cls(model, flags & 3, joined, final_apart, period, anew, tuple(runs), reader.take(reader.left))
 
@@ -124,7 +127,7 @@ class DeflateAnalyzer:
         """After done."""
         corrections, segments, final_apart = self._kernel.finish()
         runs = tuple((length, len(list(group))) for length, group in groupby(segments))
-        if len(runs) > MAX_SEGMENT_RUNS or any(count > MAX_SEGMENT_RUNS for _, count in runs):
+        if len(runs) > MAX_SEGMENT_RUNS or len(segments) > MAX_SEGMENTS:
             raise BudgetSpent("deflate stream has too many segments", runs=len(runs))
         model, builder, joined, anew = self._choice or (0, 0, False, False)
         self._check_share(len(corrections))
@@ -219,7 +222,9 @@ def rebuild(recipe: DeflateRecipe, plain: Iterable[Data]) -> Iterator[bytes]:
     with _Refusals():
         for data in plain:
             for block in blocks(data):
-                if out := kernel.feed(block):
+                out = kernel.feed(block)
+                while out:
                     yield out
-        if out := kernel.finish():
+                    out = kernel.feed(b"")
+        while out := kernel.finish():
             yield out
