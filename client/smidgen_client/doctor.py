@@ -21,6 +21,7 @@ from typing import Final, Literal
 from smidgen_client.settings import Environment
 from smidgen_client.targets.share import can_clone
 from smidgen_deltas import zstd
+from smidgen_deltas.engine.unpackers import registry
 from smidgen_deltas.errors import SmidgenError
 
 Level = Literal["ok", "note", "bad"]
@@ -81,6 +82,15 @@ def _clones(environment: Environment) -> Finding:
     return Finding("clones", "note", "the file system cannot share blocks; versions of folders use hard links")
 
 
+def _transforms(environment: Environment) -> Finding:  # noqa: ARG001 - a check
+    """Which compressed files this machine's libraries rebuild bit for bit, by the embedded vectors."""
+    tests = registry.self_test()
+    failed = [f"{test.name}-{test.version} ({test.detail})" for test in tests if not test.ok]
+    able = ", ".join(f"{test.name}-{test.version}" for test in tests if test.ok)
+    text = f"rebuilds {able}" + (f"; not {', '.join(failed)}" if failed else "")
+    return Finding("transforms", "note" if failed else "ok", text)
+
+
 def _extras(environment: Environment) -> Finding:  # noqa: ARG001 - a check
     there = {name: importlib.util.find_spec(module) is not None for name, module in EXTRAS.items()}
     text = ", ".join(f"{name}: {'yes' if found else 'no'}" for name, found in there.items())
@@ -107,6 +117,7 @@ CHECKS: Final[tuple[Callable[[Environment], Finding], ...]] = (
     _space,
     _xattrs,
     _clones,
+    _transforms,
     _extras,
     _tools,
 )
