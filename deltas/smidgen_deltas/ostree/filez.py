@@ -10,17 +10,17 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from smidgen_deltas.errors import FormatError, LimitExceeded
-from smidgen_deltas.ostree import gvariant
-from smidgen_deltas.ostree.objects import HEADER as BARE
-from smidgen_deltas.ostree.objects import MAX_HEADER, FileHeader, ObjectInvalid, swap32, swap64
+from smidgen_deltas.ostree.header import decode_tail, encode_tail
+from smidgen_deltas.ostree.objects import MAX_HEADER, FileHeader, ObjectInvalid
 
 HEADER: Final = "(tuuuusa(ayay))"
 BLOCK: Final = 256 << 10
 DEFAULT_LEVEL: Final = 6
 _PREFIX: Final = struct.Struct(">I4s")
+_NUMBERS: Final = struct.Struct(">Q4I")
 
 
 class FilezCorrupt(FormatError):
@@ -46,10 +46,8 @@ class Filez:
 
 def encode_filez_header(header: FileHeader, size: int) -> bytes:
     """Everything before the deflate stream."""
-    bare = header.encode()
-    # the two forms differ in the leading size only; swapping that in keeps one encoder for the rest
-    rest: tuple[Any, ...] = gvariant.decode(BARE, bare)
-    body = gvariant.encode(HEADER, (swap64(size), *rest))
+    numbers = _NUMBERS.pack(size, header.uid, header.gid, header.mode, 0)
+    body = encode_tail(numbers, header.target, header.xattrs)
     return _PREFIX.pack(len(body), bytes(4)) + body
 
 
@@ -60,12 +58,13 @@ def read_filez_header(reader: Reader) -> tuple[FileHeader, int]:
         raise LimitExceeded("file header has no size or is too large", size=length, limit=MAX_HEADER)
     if zeros != bytes(4):
         raise ObjectInvalid("padding behind the header length is not zero")
-    size, uid, gid, mode, rdev, target, xattrs = gvariant.decode(HEADER, _exactly(reader, length))
-    header = FileHeader.checked(swap32(uid), swap32(gid), swap32(mode), swap32(rdev), target, xattrs)
-    declared = swap64(size)
-    if header.is_symlink and declared:
-        raise ObjectInvalid("symlink with a size", size=declared)
-    return header, declared
+    body = _exactly(reader, length)
+    target, xattrs = decode_tail(body, _NUMBERS.size)
+    size, uid, gid, mode, rdev = _NUMBERS.unpack_from(body)
+    header = FileHeader.checked(uid, gid, mode, rdev, target, xattrs)
+    if header.is_symlink and size:
+        raise ObjectInvalid("symlink with a size", size=size)
+    return header, size
 
 
 def open_filez(reader: Reader) -> Filez:

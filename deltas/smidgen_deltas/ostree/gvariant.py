@@ -12,12 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from mmap import mmap
 from typing import Any, Final
 
 from smidgen_deltas.errors import FormatError
 
 MAX_DEPTH: Final = 32
 MAX_SIGNATURE: Final = 255
+
+Source = bytes | mmap
 
 
 class NotNormal(FormatError):
@@ -55,6 +58,19 @@ _BASIC: Final = {
 def decode(signature: str, data: bytes | memoryview) -> Any:
     """Parse `data` as one value. Raises NotNormal with the offset of what is wrong."""
     return _decode(parse_type(signature), bytes(data), 0, len(data), 0)
+
+
+def tuple_spans(signature: str, data: Source) -> tuple[tuple[int, int], ...]:
+    """First and last offset of each member of a tuple, without decoding the members: for values too large to copy.
+
+    Args:
+        data: bytes, or a mapped file.
+    Raises NotNormal for wrong framing; what is inside the members is not looked at.
+    """
+    kind = parse_type(signature)
+    if kind.code != "(":
+        raise ValueError("only tuples have members")
+    return tuple((first, last) for _, first, last in _members(kind, data, 0, len(data)))
 
 
 def encode(signature: str, value: Any) -> bytes:
@@ -109,12 +125,12 @@ def _up(offset: int, align: int) -> int:
     return (offset + align - 1) & -align
 
 
-def _width(size: int) -> int:
+def offset_width(size: int) -> int:
     """Bytes of a framing offset in a container of `size` bytes."""
     return 1 if size <= 0xFF else 2 if size <= 0xFFFF else 4 if size <= 0xFFFFFFFF else 8
 
 
-def _frame(body: int, count: int) -> int:
+def frame_width(body: int, count: int) -> int:
     """Smallest width with which `count` offsets fit behind `body` bytes."""
     for width in (1, 2, 4):
         if body + count * width < 1 << (8 * width):
@@ -165,11 +181,7 @@ def _variant(data: bytes, start: int, end: int, depth: int) -> Variant:
         signature = data[split + 1 : end].decode("ascii")
     except UnicodeDecodeError as error:
         raise NotNormal("variant's type is not ASCII", offset=split + 1) from error
-    return Variant(signature, _decode_aligned(parse_type(signature), data[start:split], depth + 1))
-
-
-def _decode_aligned(kind: Type, data: bytes, depth: int) -> Any:
-    return _decode(kind, data, 0, len(data), depth)
+    return Variant(signature, _decode(parse_type(signature), data, start, split, depth + 1))
 
 
 def _array(kind: Type, data: bytes, start: int, end: int, depth: int) -> Any:
@@ -196,12 +208,12 @@ def _spans(element: Type, data: bytes, start: int, end: int) -> Iterator[tuple[i
     size = end - start
     if not size:
         return
-    width = _width(size)
+    width = offset_width(size)
     body = int.from_bytes(data[end - width : end], "little") if size >= width else size + 1
     if body >= size or (size - body) % width:
         raise NotNormal("array's framing offsets are wrong", offset=start)
     count = (size - body) // width
-    if _frame(body, count) != width:
+    if frame_width(body, count) != width:
         raise NotNormal("array's framing offsets are not of minimal width", offset=start)
     at = 0
     for number in range(count):
@@ -214,7 +226,7 @@ def _spans(element: Type, data: bytes, start: int, end: int) -> Iterator[tuple[i
         at = last
 
 
-def _padded(data: bytes, base: int, at: int, align: int, limit: int) -> int:
+def _padded(data: Source, base: int, at: int, align: int, limit: int) -> int:
     """Skip the padding before an element; it must be zero and end within `limit`. Offsets are relative to `base`."""
     first = _up(at, align)
     if first > limit or any(data[base + at : base + first]):
@@ -223,13 +235,18 @@ def _padded(data: bytes, base: int, at: int, align: int, limit: int) -> int:
 
 
 def _tuple(kind: Type, data: bytes, start: int, end: int, depth: int) -> tuple[Any, ...]:
+    places = _members(kind, data, start, end)
+    return tuple(_decode(member, data, first, last, depth + 1) for member, first, last in places)
+
+
+def _members(kind: Type, data: Source, start: int, end: int) -> Iterator[tuple[Type, int, int]]:
+    """Type, first and last offset of each member of the tuple that is in `data` from `start` to `end`."""
     size = end - start
-    width = _width(size)
+    width = offset_width(size)
     framed = sum(1 for member in kind.members[:-1] if not member.fixed)
     body = size - framed * width
-    if body < 0 or (framed and _frame(body, framed) != width):
+    if body < 0 or (framed and frame_width(body, framed) != width):
         raise NotNormal("tuple's framing offsets are wrong", offset=start)
-    values = []
     at, frame = 0, end
     final = len(kind.members) - 1
     for number, member in enumerate(kind.members):
@@ -243,12 +260,11 @@ def _tuple(kind: Type, data: bytes, start: int, end: int, depth: int) -> tuple[A
             at = int.from_bytes(data[frame : frame + width], "little")
         if not first <= at <= body:
             raise NotNormal("tuple's member leaves its container", offset=start + first)
-        values.append(_decode(member, data, start + first, start + at, depth + 1))
+        yield member, start + first, start + at
     if kind.fixed:
         at = _padded(data, start, at, kind.align, body)
     if at != body:
         raise NotNormal("tuple is followed by other bytes", offset=start + at)
-    return tuple(values)
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
@@ -282,7 +298,7 @@ def _encode_array(element: Type, value: Any) -> bytes:
         out += _encode(element, item)
         ends.append(len(out))
     if not element.fixed and ends:
-        width = _frame(len(out), len(ends))
+        width = frame_width(len(out), len(ends))
         for end in ends:
             out += end.to_bytes(width, "little")
     return bytes(out)
@@ -302,7 +318,7 @@ def _encode_tuple(kind: Type, value: Any) -> bytes:
         return bytes(out) + bytes(kind.fixed - len(out))
     if not kind.members[-1].fixed:
         ends.pop()
-    width = _frame(len(out), len(ends))
+    width = frame_width(len(out), len(ends))
     for end in reversed(ends):
         out += end.to_bytes(width, "little")
     return bytes(out)

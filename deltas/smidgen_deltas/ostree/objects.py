@@ -16,17 +16,19 @@ from typing import Any, Final
 
 from smidgen_deltas.errors import DigestMismatch, FormatError
 from smidgen_deltas.ostree import gvariant
-
-Xattrs = tuple[tuple[bytes, bytes], ...]
+from smidgen_deltas.ostree.header import Xattrs as Xattrs
+from smidgen_deltas.ostree.header import decode_tail, encode_tail
+from smidgen_deltas.ostree.listing import CHECKSUM_SIZE as CHECKSUM_SIZE
+from smidgen_deltas.ostree.listing import ListingInvalid, decode_listing, encode_listing
 
 HEADER: Final = "(uuuusa(ayay))"
 DIRTREE: Final = "(a(say)a(sayay))"
 DIRMETA: Final = "(uuua(ayay))"
 COMMIT: Final = "(a{sv}aya(say)sstayay)"
-CHECKSUM_SIZE: Final = 32
 MAX_METADATA: Final = 128 << 20  # what stock clients accept (10 MiB before 2023.4)
 MAX_HEADER: Final = 1 << 20
 _PREFIX: Final = struct.Struct(">I4x")
+_NUMBERS: Final = struct.Struct(">4I")
 
 
 class ObjectInvalid(FormatError):
@@ -97,8 +99,7 @@ class FileHeader:
 
     def encode(self) -> bytes:
         """The variant `(uuuusa(ayay))`, as it is hashed."""
-        numbers = (swap32(self.uid), swap32(self.gid), swap32(self.mode), 0)
-        return gvariant.encode(HEADER, (*numbers, self.target, self.xattrs))
+        return encode_tail(_NUMBERS.pack(self.uid, self.gid, self.mode, 0), self.target, self.xattrs)
 
     def prefix(self) -> bytes:
         """What goes into the hash before the file's bytes: length, padding, variant."""
@@ -110,8 +111,9 @@ class FileHeader:
         """Raises NotNormal or ObjectInvalid."""
         if len(data) > MAX_HEADER:
             raise ObjectInvalid("file header is too large", size=len(data), limit=MAX_HEADER)
-        uid, gid, mode, rdev, target, xattrs = gvariant.decode(HEADER, data)
-        return cls.checked(swap32(uid), swap32(gid), swap32(mode), swap32(rdev), target, xattrs)
+        target, xattrs = decode_tail(data, _NUMBERS.size)
+        uid, gid, mode, rdev = _NUMBERS.unpack_from(data)
+        return cls.checked(uid, gid, mode, rdev, target, xattrs)
 
     @classmethod
     def checked(cls, uid: int, gid: int, mode: int, rdev: int, target: str, xattrs: Xattrs) -> FileHeader:
@@ -156,20 +158,20 @@ class DirTree:
     dirs: tuple[tuple[str, bytes, bytes], ...] = ()
 
     def encode(self) -> bytes:
-        return gvariant.encode(DIRTREE, (self.files, self.dirs))
+        return encode_listing(self.files, self.dirs)
 
     @classmethod
     def decode(cls, data: bytes) -> DirTree:
         """Raises NotNormal or ObjectInvalid: names that could leave the directory, or the same name twice."""
-        files, dirs = gvariant.decode(DIRTREE, data)
+        try:
+            files, dirs = decode_listing(data)
+        except ListingInvalid as error:
+            raise ObjectInvalid(error.message, **error.detail) from error
         names = [entry[0] for entry in files] + [entry[0] for entry in dirs]
         for name in names:
             check_name(name)
         if len(set(names)) != len(names):
             raise ObjectInvalid("dirtree names an entry twice")
-        for entry in (*files, *dirs):
-            for checksum in entry[1:]:
-                _check_length(checksum)
         return cls(files, dirs)
 
 
