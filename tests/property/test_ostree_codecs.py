@@ -119,7 +119,7 @@ def test_filez_headers_have_the_bytes_of_the_generic_codec(size: int, text: str,
 
 
 def test_an_entry_count_that_cannot_be_is_refused_before_room_is_made() -> None:
-    array = bytes(300) + (300).to_bytes(4, "little") * 20_000
+    array = bytes(300) + (300).to_bytes(4, "little") * 40_000
     with pytest.raises(ListingInvalid) as refused:
         decode_listing(array + len(array).to_bytes(4, "little"))
     assert "more entries" in refused.value.message
