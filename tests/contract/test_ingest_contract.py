@@ -301,9 +301,10 @@ def test_refs_show_up_in_listings(running: RunningServer, toy: Repository) -> No
 
 def test_private_repository_asks_for_a_right(running: RunningServer, toy: Repository) -> None:
     publish(running, toy, SECOND)
+    with running.client() as admin, running.anonymous() as client:
+        assert client.put("/api/v1/repos/ostree/secret", json={"public": False}).status_code == 401
+        assert admin.put("/api/v1/repos/ostree/secret", json={"public": False}).status_code == 204
     publish(running, toy, SECOND, repo="secret")
-    with running.services.index.session() as session:
-        repos.set_public(session, "ostree", "secret", public=False)
     commit = f"objects/{SECOND.hex()[:2]}/{SECOND.hex()[2:]}.commit"
     with running.anonymous() as client, running.client() as admin:
         for path in ("/ostree/secret/config", f"/ostree/secret/{commit}", f"/u/refs/ostree/secret/{REF}.json"):
