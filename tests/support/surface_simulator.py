@@ -66,7 +66,7 @@ class Fault:
 
 @dataclass
 class Request:
-    """A request as it was answered; `sent` counts body bytes that were written."""
+    """A request as it was answered; `sent` counts body bytes handed to the socket."""
 
     path: str
     range: str | None
@@ -339,9 +339,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _write(self, request: Request, data: bytes) -> None:
+        # Counted first: a client that has read the last byte may ask for the count before this thread runs again.
+        request.sent += len(data)
         self.wfile.write(data)
         self.wfile.flush()
-        request.sent += len(data)
 
     def _drop(self) -> None:
         self.close_connection = True

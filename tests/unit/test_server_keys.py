@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,11 @@ def test_a_made_token_can_be_put_into_the_settings(tmp_path: Path) -> None:
     (found,) = load({"data": tmp_path}).auth.tokens
     assert (found.name, found.repos, found.actions) == ("ci", ("oci/ci/*",), ("pull", "push"))
     assert made.stderr.startswith("token: ")
+
+
+def test_many_threads_that_find_no_key_make_one(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as executor:
+        made = executor.map(lambda _: SigningKeys(tmp_path).signers(), range(40))
+        found = [[key_id(key.public_key()) for key in keys] for keys in made]
+    assert found == [SigningKeys(tmp_path).ids()] * 40
+    assert len(found[0]) == 1

@@ -9,8 +9,10 @@ signed with both, so that devices which pinned either one go on.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +30,7 @@ from smidgen_deltas.native.refdoc import key_id
 from smidgen_server.blobs.staging import storage_errors, sync_directory
 
 CURRENT: Final = "current"
+LOCK: Final = ".lock"
 _ID: Final = re.compile(r"[0-9a-f]{16}\Z")
 
 
@@ -39,7 +42,7 @@ class SigningKeys:
 
     def signers(self) -> list[Ed25519PrivateKey]:
         """All keys, the current one first. The first key is made when there is none."""
-        ids = self.ids() or [self.new()]
+        ids = self.ids() or self._first()
         current = self.current()
         return [self._load(identity) for identity in sorted(ids, key=lambda one: one != current)]
 
@@ -65,6 +68,14 @@ class SigningKeys:
             if self.current() is None:
                 self.rotate(identity)
         return identity
+
+    def _first(self) -> list[str]:
+        """Make the first key, once, however many threads and processes find none at the same moment."""
+        with storage_errors():
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with os.fdopen(os.open(self._directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                return self.ids() or [self.new()]
 
     def rotate(self, identity: str) -> None:
         """Let a key sign. Raises NotFound."""
@@ -99,7 +110,7 @@ class SigningKeys:
 
 def write_private(path: Path, data: bytes) -> None:
     """Write a file that only its owner may read, whole or not at all."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    staged = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident():x}")
     fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as file:
         file.write(data)
