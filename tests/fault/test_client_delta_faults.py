@@ -13,7 +13,7 @@ import pytest
 
 from smidgen_client.pull.request import PullResult
 from smidgen_deltas.digest import Digest
-from smidgen_deltas.engine import make
+from smidgen_deltas.engine import frames
 from smidgen_deltas.errors import TransportError
 from support.delta_offers import Offered, offer_delta
 from support.device_trees import Made, make_commit, make_image, noise
@@ -83,7 +83,7 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    monkeypatch.setattr(make, "FRAME_RAW", 20_000)
+    monkeypatch.setattr(frames, "FRAME_RAW", 20_000)
     with serve(Surface()) as running:
         yield Scene(Device(tmp_path), kind, running)
 

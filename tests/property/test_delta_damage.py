@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import random
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smidgen_deltas.engine import coding
 from smidgen_deltas.errors import SmidgenError
-from smidgen_deltas.native.delta import Header, encode_header
+from smidgen_deltas.native.delta import encode_header
 from support.delta_trees import Memory, apply_delta, delta_of, file_of, split_delta, tree_of
 
 RANDOM = random.Random(11)
@@ -68,7 +69,7 @@ def forged(number: int, frame: bytes, raw: int) -> bytes:
     infos = list(HEADER.frames)
     old = infos[number]
     infos[number] = type(old)(len(frame), raw, old.targets, hashlib.sha256(frame).digest())
-    header = Header(HEADER.root, HEADER.memory, HEADER.transforms, HEADER.sources, HEADER.targets, tuple(infos))
+    header = replace(HEADER, frames=tuple(infos))
     frames = [*FRAMES[:number], frame, *FRAMES[number + 1 :]]
     return encode_header(header) + b"".join(frames)
 

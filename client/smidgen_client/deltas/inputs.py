@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import mmap
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from smidgen_deltas.tar.pieces import Content, Piece
 from smidgen_deltas.tar.recipe import Splitter, encode
 
 BLOCK: Final = 1 << 20
+SMALL: Final = 1 << 17  # bytes; a mapping costs more than reading these
 MAX_TAR: Final = 1 << 42
 TAR_MAGIC: Final = b"ustar"
 TAR_MAGIC_AT: Final = 257
@@ -31,17 +33,17 @@ TAR_MAGIC_AT: Final = 257
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a content lies in a mapped file."""
+    """Where a content lies in a file."""
 
     start: int
     size: int
 
 
 class Mapped:
-    """Contents inside one mapped file, by digest."""
+    """Contents inside one open file, by digest: small ones are read, large ones mapped for as long as they are used."""
 
-    def __init__(self, view: memoryview, places: dict[bytes, Place]) -> None:
-        self._view = view
+    def __init__(self, file: BinaryIO, places: dict[bytes, Place]) -> None:
+        self._file = file
         self._places = places
 
     def has(self, sha256: bytes) -> bool:
@@ -52,7 +54,22 @@ class Mapped:
         place = self._places.get(content.sha256)
         if place is None or place.size != content.size:
             raise NotFound("content is not in this input", digest=content.sha256.hex())
-        return self._view[place.start : place.start + place.size]
+        data = _read(self._file.fileno(), place)
+        if len(data) != place.size:
+            raise NotFound("an input became shorter", digest=content.sha256.hex())
+        return data
+
+
+def _read(handle: int, place: Place) -> Buffer:
+    if place.size <= SMALL:
+        return os.pread(handle, place.size, place.start)
+    aligned = place.start - place.start % mmap.ALLOCATIONGRANULARITY
+    skipped = place.start - aligned
+    try:
+        found = mmap.mmap(handle, skipped + place.size, access=mmap.ACCESS_READ, offset=aligned)
+    except ValueError:  # beyond the end of the file
+        return b""
+    return memoryview(found)[skipped:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +89,8 @@ def open_input(path: Path) -> Iterator[Input]:
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(path.open("rb"))
         tar = _as_tar(file, stack)
-        view = _map(tar or file, stack)
-        found = _split(path, view) if tar else None
-        yield found or _plain(path, view)
+        found = _split(path, tar) if tar else None
+        yield found or _plain(path, file)
 
 
 def _as_tar(file: BinaryIO, stack: contextlib.ExitStack) -> BinaryIO | None:
@@ -99,44 +115,38 @@ def _as_tar(file: BinaryIO, stack: contextlib.ExitStack) -> BinaryIO | None:
     return unpacked
 
 
-def _map(file: BinaryIO, stack: contextlib.ExitStack) -> memoryview:
-    size = file.seek(0, 2)
-    if not size:
-        return memoryview(b"")
-    mapped = stack.enter_context(contextlib.closing(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)))
-    view = memoryview(mapped)
-    stack.callback(_release, view)
-    return view
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    file.seek(0)
+    while block := file.read(BLOCK):
+        yield block
 
 
-def _release(view: memoryview) -> None:
-    with contextlib.suppress(BufferError):
-        view.release()
-
-
-def _plain(path: Path, view: memoryview) -> Input:
-    digest = hashlib.sha256(view).digest()
-    content = ContentRef(digest, len(view))
-    contents = Mapped(view, {digest: Place(0, len(view))})
+def _plain(path: Path, file: BinaryIO) -> Input:
+    hasher = hashlib.sha256()
+    size = 0
+    for block in _blocks(file):
+        hasher.update(block)
+        size += len(block)
+    content = ContentRef(hasher.digest(), size)
+    contents = Mapped(file, {content.sha256: Place(0, size)})
     return Input(path, Tree(None, (content,), (path.name,), contents), contents)
 
 
-def _split(path: Path, view: memoryview) -> Input | None:
+def _split(path: Path, file: BinaryIO) -> Input | None:
     """The tree of a tar; None when it is damaged, so that it is handled as a plain file."""
     paths: list[str] = []
 
     def sink(member: Member, size: int) -> None:  # noqa: ARG001 - the reader's interface
         paths.append(member.path.decode(errors="replace").removeprefix("./"))
 
-    blocks = (bytes(view[at : at + BLOCK]) for at in range(0, len(view), BLOCK))
-    splitter = Splitter(blocks, sink)
+    splitter = Splitter(_blocks(file), sink)
     index = _Index()
     try:
         recipe = encode(index.watch(splitter), index.number)
     except SmidgenError:
         return None
     document = TarTree(splitter.diff_id.raw, splitter.tar_size, recipe, tuple(index.contents))
-    contents = Mapped(view, index.places)
+    contents = Mapped(file, index.places)
     firsts = tuple(paths[number] for number in index.firsts)
     raw = encode_tree(document)
     return Input(path, Tree(raw, tuple(index.contents), firsts, contents), contents)

@@ -7,7 +7,6 @@ interrupted one goes on at the first frame of which something is missing.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +53,10 @@ class DeltaSource:
 
     def _frames(self, wanted: bytearray) -> list[int]:
         """Numbers of the frames that rebuild something wanted; the first one is done already."""
-        entries = iter(self._opened.header.targets)
+        header = self._opened.header
         found = []
-        for at, frame in enumerate(self._opened.header.frames):
-            some = list(itertools.islice(entries, frame.targets))
-            if at and any(wanted[entry.index] for entry in some):
+        for at, numbers in enumerate(header.touched()):
+            if at and any(wanted[header.targets[number].index] for number in numbers):
                 found.append(at)
         return found
 

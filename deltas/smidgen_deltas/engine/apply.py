@@ -4,44 +4,33 @@
     for frame in header.frames: applier.frame(stored bytes)
 
 Frames are fed in order; those whose targets are in the store already may be skipped, which is how an interrupted
-application goes on.
-Memory: one frame, its streams, and the largest target with its source.
+application goes on. With an executor, targets of a frame are rebuilt at the same time unless one needs the other.
+Memory: one frame with its streams, and per worker what the header's bound says; sources are read where they are.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, ExitStack
 from typing import Final, Protocol
 
 from smidgen_deltas.engine import coding
 from smidgen_deltas.engine.patch import TRANSFORMS, Patch, apply_patch
-from smidgen_deltas.engine.reveal import reveal
+from smidgen_deltas.engine.scratch import gather, spool
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.engine.unpackers import registry
 from smidgen_deltas.errors import DigestMismatch, NotFound, SizeMismatch, UnsupportedFeature
-from smidgen_deltas.native.delta import (
-    Bounds,
-    Copy,
-    DeltaCorrupt,
-    Header,
-    Op,
-    Patched,
-    Ref,
-    Root,
-    Space,
-    Transform,
-    Whole,
-    check_frame,
-    decode_op,
-)
+from smidgen_deltas.native.delta import DeltaCorrupt, Header, Root, Transform, check_frame
+from smidgen_deltas.native.delta_ops import Bounds, Copy, Op, Part, Patched, Ref, Repacked, Space, Whole, decode_op
 from smidgen_deltas.native.tree import ContentRef, decode_contents
-from smidgen_deltas.wire import WireReader
+from smidgen_deltas.wire import WireCorrupt, WireReader
 
 MAX_INNER: Final = 1 << 30
 PIECE: Final = 1 << 20
-_REVEALED: Final = 4  # revealed sources kept for the next stream
+AHEAD: Final = 8  # targets in work
 
 
 class Writer(Protocol):
@@ -52,7 +41,7 @@ class Writer(Protocol):
 
 
 class Store(Protocol):
-    """Where old files come from and new ones go. Both are named by digest."""
+    """Where old files come from and new ones go, by digest. With an executor, several threads use it at once."""
 
     def open(self, content: ContentRef) -> Buffer:
         """All bytes of a source or finished target. Raises NotFound."""
@@ -63,12 +52,13 @@ class Store(Protocol):
 class Applier:
     """The state of one application. Build with the verified header."""
 
-    def __init__(self, header: Header, store: Store) -> None:
+    def __init__(self, header: Header, store: Store, executor: Executor | None = None) -> None:
         unknown = [transform.name for transform in header.transforms if not _can(transform)]
         if unknown:
             raise UnsupportedFeature("delta needs transforms that are not known here", transforms=unknown)
         self._header = header
         self._store = store
+        self._executor = executor
         self._sources = [ContentRef(entry.sha256 or b"", entry.size) for entry in header.sources]
         self._contents: list[ContentRef] = []
         if header.root is Root.TREE:
@@ -76,7 +66,8 @@ class Applier:
                 self._contents += decode_contents(store.open(source))
         self._targets: list[ContentRef] = []
         self._document: tuple[ContentRef, ...] | None = None
-        self._revealed: dict[tuple[Space, int, tuple[tuple[Transform, int], ...]], tuple[Buffer, ...]] = {}
+        self._open: _Open | None = None
+        self._touched = header.touched()
         self._frames = 0
 
     @property
@@ -93,35 +84,66 @@ class Applier:
         """Verify the next frame and rebuild its targets.
 
         Raises DigestMismatch, DeltaCorrupt and other FormatErrors, NotFound for a source that is not there; the targets
-        of frames before stay.
+        that were finished stay.
         """
         info = self._header.frames[self._frames]
         check_frame(info, stored)
         parts = coding.unpack(stored, info.raw)
         ops = WireReader(parts.ops, "delta operations")
         cursors = _Cursors(parts)
-        for _ in range(info.targets):
-            bounds = Bounds(len(self._sources), len(self._targets), len(self._contents))
-            op = decode_op(ops, self._header.transforms, bounds)
-            self._rebuild(self._next_target(), op, cursors)
-        ops.done()
+        work = _Work(self._executor)
+        end = len(self._targets) + info.targets
+        with work:
+            while len(self._targets) < end or ops.left:
+                self._next(ops, cursors, work, end + info.open)
+        if len(self._targets) != end or (self._open is not None) != info.open:
+            raise DeltaCorrupt("frame does not end where its header says", targets=len(self._targets), expected=end)
         cursors.done()
         self._frames += 1
 
     def skip(self) -> None:
         """Pass over a frame all of whose targets are in the store already."""
-        for _ in range(self._header.frames[self._frames].targets):
-            self._targets.append(self._next_target())
+        info = self._header.frames[self._frames]
+        for _ in range(info.targets):
+            self._targets.append(self._target(len(self._targets)))
+        self._open = _Open(self._target(len(self._targets)), None) if info.open else None
         self._frames += 1
 
     def frame_targets(self) -> Iterator[ContentRef]:
-        """What the next frame would rebuild. The tree document must have been rebuilt for any but the first frame."""
-        start = len(self._targets)
-        for number in range(start, start + self._header.frames[self._frames].targets):
+        """What the next frame would rebuild, or a part of it. The tree document must be there for any but the first."""
+        for number in self._touched[self._frames]:
             yield self._target(number)
 
-    def _next_target(self) -> ContentRef:
-        return self._target(len(self._targets))
+    def close(self) -> None:
+        """Give up a target that is not complete."""
+        if self._open is not None:
+            self._open.close()
+
+    def _next(self, ops: WireReader, cursors: _Cursors, work: _Work, limit: int) -> None:
+        """One operation: a target or a part of one."""
+        number = len(self._targets)
+        if number >= limit:
+            raise DeltaCorrupt("frame has more operations than targets", offset=ops.offset)
+        target = self._open.target if self._open else self._target(number)
+        op = decode_op(ops, self._header.transforms, Bounds(len(self._sources), number, len(self._contents)))
+        if isinstance(op, Part):
+            self._part(target, op, cursors, work)
+            return
+        if self._open is not None:
+            raise DeltaCorrupt("operation inside of a target that has parts", offset=ops.offset)
+        slices = list(cursors.of(op, target.size))
+        work.wait(_needed(op))
+        self._targets.append(target)
+        work.run(number, lambda: self._rebuild(target, op, slices))
+
+    def _part(self, target: ContentRef, op: Part, cursors: _Cursors, work: _Work) -> None:
+        slices = list(cursors.of(op.op, op.size))
+        if self._open is None:
+            self._open = _Open(target, self._store)
+        work.wait()
+        if self._open.add(op.size, self._run(op.op, op.size, iter(slices), {})):
+            self._targets.append(target)
+            self._open = None
 
     def _target(self, number: int) -> ContentRef:
         entry = self._header.targets[number]
@@ -133,98 +155,180 @@ class Applier:
             raise DeltaCorrupt("target is not in the tree document", index=entry.index, size=entry.size)
         return self._document[entry.index]
 
-    def _rebuild(self, target: ContentRef, op: Op, cursors: _Cursors) -> None:
-        hasher = hashlib.sha256()
-        done = 0
-        with self._store.create(target) as writer:
-            for piece in self._run(op, target.size, cursors):
-                done += len(piece)
-                if done > target.size:
-                    break
-                hasher.update(piece)
-                writer.write(piece)
-            if done != target.size:
-                raise SizeMismatch("rebuilt file has the wrong size", digest=target.sha256.hex(), expected=target.size)
-            if hasher.digest() != target.sha256:
-                raise DigestMismatch(
-                    "rebuilt file is not what was promised", expected=target.sha256.hex(), found=hasher.hexdigest()
-                )
-            writer.finish()
-        self._targets.append(target)
+    def _rebuild(self, target: ContentRef, op: Op, slices: list[Buffer]) -> None:
+        opened = _Open(target, self._store)
+        try:
+            opened.add(target.size, self._run(op, target.size, iter(slices), {}))
+        finally:
+            opened.close()
 
-    def _run(self, op: Op, size: int, cursors: _Cursors) -> Iterator[Buffer]:
+    def _run(self, op: Op, size: int, slices: Iterator[Buffer], seen: _Seen) -> Iterable[Buffer]:
+        """The bytes of an operation; `slices`: what it takes from the streams, in order."""
         if isinstance(op, Whole):
-            return _pieces(cursors.literal(size))
+            return _pieces(next(slices))
         if isinstance(op, Copy):
-            return _pieces(memoryview(self._open(op.ref)))
+            return _pieces(self._read(op.ref, seen))
         if isinstance(op, Patched):
             if op.transform not in TRANSFORMS:
                 raise UnsupportedFeature("delta needs a transform that is not known here", transform=op.transform)
-            patch = Patch(op.transform, cursors.control(op.control), cursors.diff(op.diff), cursors.extra(op.extra))
-            return apply_patch(patch, self._open(op.ref), size)
-        recipe = cursors.literal(op.recipe)
+            patch = Patch(op.transform, bytes(next(slices)), next(slices), next(slices))
+            return apply_patch(patch, self._read_all(op.refs, seen), size)
+        recipe = bytes(next(slices))
         if sum(inner.size for inner in op.streams) > MAX_INNER:
             raise DeltaCorrupt("streams are larger than allowed", limit=MAX_INNER)
-        streams = [_gather(self._run(inner.op, inner.size, cursors), inner.size) for inner in op.streams]
-        return registry.repack(op.transform.name, op.transform.version, bytes(recipe), streams, limit=size)
+        streams = [gather(self._run(inner.op, inner.size, slices, seen), inner.size) for inner in op.streams]
+        return registry.repack(op.transform.name, op.transform.version, recipe, streams, limit=size)
 
-    def _open(self, ref: Ref) -> Buffer:
+    def _read_all(self, refs: tuple[Ref, ...], seen: _Seen) -> Buffer:
+        parts = [self._read(ref, seen) for ref in refs]
+        return parts[0] if len(parts) == 1 else gather(parts, sum(len(part) for part in parts))
+
+    def _read(self, ref: Ref, seen: _Seen) -> Buffer:
         table = {Space.SOURCE: self._sources, Space.TARGET: self._targets, Space.CONTENT: self._contents}[ref.space]
         data = self._store.open(table[ref.number])
         for depth, (transform, stream) in enumerate(ref.path):
-            key = (ref.space, ref.number, ref.path[:depth])
-            streams = self._revealed.get(key)
+            key = Ref(ref.space, ref.number, ref.path[:depth])
+            streams = seen.get(key)
             if streams is None:
-                streams = reveal(transform.name, transform.version, data, MAX_INNER)
-                while len(self._revealed) >= _REVEALED:
-                    del self._revealed[next(iter(self._revealed))]
-                self._revealed[key] = streams
+                streams = tuple(map(spool, registry.reveal(transform.name, transform.version, data, MAX_INNER)))
+                seen[key] = streams
             if stream >= len(streams):
                 raise NotFound("source has no such stream", stream=stream, streams=len(streams))
             data = streams[stream]
         return data
 
 
+_Seen = dict[Ref, tuple[Buffer, ...]]  # sources that were taken apart for one target
+
+
+class _Open:
+    """A target that is being written: hashed and counted. Without a store it was there before and is only counted."""
+
+    def __init__(self, target: ContentRef, store: Store | None) -> None:
+        self.target = target
+        self._hasher = hashlib.sha256()
+        self._stack = ExitStack()
+        self._done = 0
+        self._writer = self._stack.enter_context(store.create(target)) if store else None
+
+    def add(self, size: int, pieces: Iterable[Buffer]) -> bool:
+        """Write the next `size` bytes; True when that was the end of the target, which is finished then."""
+        end = self._done + size
+        if end > self.target.size:
+            raise SizeMismatch("parts are larger than their file", expected=self.target.size, found=end)
+        for piece in pieces if self._writer else ():
+            self._done += len(piece)
+            if self._done > end:
+                break
+            self._hasher.update(piece)
+            self._writer.write(piece)  # type: ignore[union-attr]
+        if self._writer and self._done != end:
+            raise SizeMismatch("rebuilt file has the wrong size", digest=self.target.sha256.hex(), expected=end)
+        self._done = end
+        if end < self.target.size:
+            return False
+        self._finish()
+        return True
+
+    def _finish(self) -> None:
+        if self._writer is None:
+            return
+        if self._hasher.digest() != self.target.sha256:
+            expected, found = self.target.sha256.hex(), self._hasher.hexdigest()
+            raise DigestMismatch("rebuilt file is not what was promised", expected=expected, found=found)
+        self._writer.finish()
+        self.close()
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+class _Work:
+    """Targets in work, by number. The first error is raised by the next call that waits, or at the end."""
+
+    def __init__(self, executor: Executor | None) -> None:
+        self._executor = executor
+        self._futures: deque[tuple[int, Future[None]]] = deque()
+
+    def __enter__(self) -> None:
+        """Nothing is in work yet."""
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Nothing is in work any more."""
+        errors = [future.exception() for _, future in self._futures]
+        found = next((one for one in errors if one is not None), None)
+        if found is not None and kind is None:
+            raise found
+
+    def run(self, number: int, work: _Job) -> None:
+        if self._executor is None:
+            work()
+            return
+        self._futures.append((number, self._executor.submit(work)))
+        while len(self._futures) > AHEAD:
+            self._futures.popleft()[1].result()
+
+    def wait(self, numbers: frozenset[int] | None = None) -> None:
+        """Until these targets are finished, or all."""
+        latest = None if numbers is None else max(numbers, default=-1)
+        while self._futures and (latest is None or self._futures[0][0] <= latest):
+            self._futures.popleft()[1].result()
+
+
+class _Job(Protocol):
+    def __call__(self) -> None: ...
+
+
 class _Cursors:
     """Places in the streams of a frame; what was not used at the end is an error."""
 
     def __init__(self, parts: coding.Streams) -> None:
-        self._readers = {
-            name: WireReader(part, f"delta {name}")
-            for name, part in zip(coding.NAMES, parts.parts(), strict=True)
-            if name != "ops"
-        }
+        self._parts = {name: memoryview(part) for name, part in zip(coding.NAMES, parts.parts(), strict=True)}
+        self._at = dict.fromkeys(coding.NAMES, 0)
+        self._at["ops"] = len(parts.ops)  # has its own reader
 
-    def control(self, size: int) -> bytes:
-        return self._readers["control"].take(size)
+    def of(self, op: Op, size: int) -> Iterator[Buffer]:
+        """What an operation takes, in the order in which `Applier._run` wants it."""
+        if isinstance(op, Whole):
+            yield self._take("literal", size)
+        elif isinstance(op, Patched):
+            yield self._take("control", op.control)
+            yield self._take("diff", op.diff)
+            yield self._take("extra", op.extra)
+        elif isinstance(op, Repacked):
+            yield self._take("literal", op.recipe)
+            for inner in op.streams:
+                yield from self.of(inner.op, inner.size)
 
-    def diff(self, size: int) -> bytes:
-        return self._readers["diff"].take(size)
-
-    def extra(self, size: int) -> bytes:
-        return self._readers["extra"].take(size)
-
-    def literal(self, size: int) -> bytes:
-        return self._readers["literal"].take(size)
+    def _take(self, name: str, size: int) -> memoryview:
+        start, part = self._at[name], self._parts[name]
+        if size > len(part) - start:
+            raise WireCorrupt(f"delta {name} ends early", offset=start, wanted=size, left=len(part) - start)
+        self._at[name] = start + size
+        return part[start : start + size]
 
     def done(self) -> None:
-        for reader in self._readers.values():
-            reader.done()
+        """Raises WireCorrupt."""
+        for name, part in self._parts.items():
+            if self._at[name] != len(part):
+                raise WireCorrupt(f"delta {name} is followed by other bytes", left=len(part) - self._at[name])
+
+
+def _needed(op: Op) -> frozenset[int]:
+    """Numbers of targets that an operation reads."""
+    if isinstance(op, Copy):
+        refs: tuple[Ref, ...] = (op.ref,)
+    elif isinstance(op, Patched):
+        refs = op.refs
+    elif isinstance(op, Repacked):
+        return frozenset().union(*(_needed(inner.op) for inner in op.streams))
+    else:
+        refs = ()
+    return frozenset(ref.number for ref in refs if ref.space is Space.TARGET)
 
 
 def _can(transform: Transform) -> bool:
     return any((known.name, known.version) == (transform.name, transform.version) for known in registry.UNPACKERS)
-
-
-def _gather(pieces: Iterable[Buffer], size: int) -> bytes:
-    out = bytearray()
-    for piece in pieces:
-        out += piece
-        if len(out) > size:
-            break
-    if len(out) != size:
-        raise SizeMismatch("inner stream has the wrong size", expected=size, found=len(out))
-    return bytes(out)
 
 
 def _pieces(data: Buffer) -> Iterator[Buffer]:

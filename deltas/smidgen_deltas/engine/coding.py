@@ -17,9 +17,11 @@ from smidgen_deltas.wire import WireReader, put_varint
 
 NAMES: Final = ("ops", "control", "diff", "extra", "literal")
 STORED, ZSTD, LZMA2 = range(3)
-MAX_DICTIONARY: Final = 26  # log2: 64 MiB
+MAX_DICTIONARY: Final = 26  # log2: 64 MiB; what a decoder accepts
 _SETTINGS: Final = {"ops": ((0, 0),), "control": ((0, 0),), "diff": ((3, 0), (0, 2)), "extra": ((3, 2), (0, 2))}
 _LITERAL: Final = ((3, 0), (3, 2))
+_ZSTD: Final = {"fast": 9, "default": 19, "best": 22}
+_DICTIONARY: Final = {"fast": 22, "default": 24, "best": MAX_DICTIONARY}  # log2; the encoder takes 12 times as much
 _PRESET: Final = {"fast": 1, "default": 6, "best": 9 | lzma.PRESET_EXTREME}
 
 
@@ -41,12 +43,16 @@ class Streams:
         return (self.ops, self.control, self.diff, self.extra, self.literal)
 
 
-def pack(streams: Streams, effort: str) -> bytes:
-    """The stored form; for each stream the smallest of the codecs that the effort tries."""
+def pack(streams: Streams, effort: str, *, quick: bool = False) -> bytes:
+    """The stored form; for each stream the smallest of the codecs that the effort tries.
+
+    Args:
+        quick: only zstd, which devices decode several times as fast.
+    """
     head = bytearray()
     body = []
     for name, raw in zip(NAMES, streams.parts(), strict=True):
-        codec, stored = _pack_one(name, raw, effort)
+        codec, stored = _pack_one(name, raw, effort, quick=quick)
         head.append(codec)
         put_varint(head, len(raw))
         put_varint(head, len(stored))
@@ -68,11 +74,11 @@ def unpack(stored: bytes, raw_limit: int) -> Streams:
     return Streams(*parts)
 
 
-def _pack_one(name: str, raw: bytes, effort: str) -> tuple[int, bytes]:
+def _pack_one(name: str, raw: bytes, effort: str, *, quick: bool) -> tuple[int, bytes]:
     candidates = [(STORED, raw)]
     if raw:
-        if effort == "fast":
-            candidates.append((ZSTD, zstd.compress(raw, 9)))
+        if quick or effort == "fast":
+            candidates.append((ZSTD, zstd.compress(raw, _ZSTD[effort])))
         else:
             settings = _SETTINGS.get(name, _LITERAL)
             for lc, pb in settings if effort == "best" else settings[:1]:
@@ -83,7 +89,7 @@ def _pack_one(name: str, raw: bytes, effort: str) -> tuple[int, bytes]:
 
 
 def _lzma(raw: bytes, lc: int, pb: int, effort: str) -> bytes:
-    log = min(max((len(raw) - 1).bit_length(), 16), MAX_DICTIONARY)
+    log = min(max((len(raw) - 1).bit_length(), 16), _DICTIONARY[effort])
     data = lzma.compress(raw, format=lzma.FORMAT_RAW, filters=[_filter(lc, pb, log, _PRESET[effort])])
     return bytes((lc + 16 * pb, log)) + data
 

@@ -37,6 +37,7 @@ MAX_SEGMENTS: Final = 64
 BLOCK: Final = 1 << 20
 DEEP: Final = 96
 _MANY: Final = 1 << 48
+POSITIONS: Final = 32 << 20  # of an old file that are indexed, 4 bytes each
 _DEPTH: Final = {"fast": (6, 4), "default": (24, 1), "best": (24, 1)}  # effort -> candidates, index step
 
 Buffer = bytes | bytearray | memoryview
@@ -52,8 +53,8 @@ class Patch:
 
     transform: int
     control: bytes
-    diff: bytes
-    extra: bytes
+    diff: bytes | memoryview
+    extra: bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +64,32 @@ class _Control:
     blocks: array[int]  # triples (new, old, length)
 
 
-def make_patch(old: Buffer, new: Buffer, effort: str = "default") -> Patch:
+def make_patch(old: Buffer, new: Buffer, effort: str = "default", *, predict: bool = True) -> Patch:
     """A patch from `old` to `new`.
 
     Args:
         effort: "fast", "default" or "best".
+        predict: whether the device may predict references and tables, which takes memory there.
     Memory: the index of `kernels.align`, plus, for code, three copies of the files.
     """
-    depth, step = _DEPTH[effort]
+    depth, step = _search(old, effort)
+    if not predict:
+        return plain_patch(old, new, array("q", align(_c(old), _c(new), depth, step)))
     if max(len(old), len(new)) <= MAX_PREDICTED:
         objects = relocatable.parse(old), relocatable.parse(new)
         if objects[0] and objects[1]:
             return _tables_or_plain(old, new, objects[0], objects[1], effort)
     old_image, new_image = _images(old, new, effort)
     if old_image is None or new_image is None:
-        return _plain(old, new, array("q", align(_c(old), _c(new), depth, step)))
-    masked_old, masked_new = bytearray(old), bytearray(new)
-    blank(masked_old, old_image.segments, old_image.regions, old_image.places)
-    blank(masked_new, new_image.segments, new_image.regions, new_image.places)
-    masked = array("q", align(masked_old, masked_new, depth, step))
+        return plain_patch(old, new, array("q", align(_c(old), _c(new), depth, step)))
+    masked, deeper = _masked(old, new, old_image, new_image, (depth, DEEP) if effort == "best" else (depth, 0), step)
     found = _predicted(old, new, masked, old_image, new_image)
     if effort != "best":
         return found
     # a deeper search finds longer matches, which are not always the right ones: try and weigh
     direct = array("q", align(_c(old), _c(new), depth, step))
-    deeper = array("q", align(masked_old, masked_new, DEEP, step))
     others = [_predicted(old, new, blocks, old_image, new_image) for blocks in (direct, deeper)]
-    return min([found, *others, _plain(old, new, direct)], key=weight)
+    return min([found, *others, plain_patch(old, new, direct)], key=weight)
 
 
 def apply_patch(patch: Patch, old: Buffer, size: int) -> Iterator[bytes]:
@@ -116,6 +116,17 @@ def weight(patch: Patch) -> int:
     )
 
 
+def _masked(
+    old: Buffer, new: Buffer, first: elf.Image, second: elf.Image, depths: tuple[int, int], step: int
+) -> tuple[array[int], array[int]]:
+    """Alignments, one for each depth but 0, of copies in which references are blanked."""
+    masked_old, masked_new = bytearray(old), bytearray(new)
+    blank(masked_old, first.segments, first.regions, first.places)
+    blank(masked_new, second.segments, second.regions, second.places)
+    one, other = (array("q", align(masked_old, masked_new, depth, step) if depth else b"") for depth in depths)
+    return one, other
+
+
 def _images(old: Buffer, new: Buffer, effort: str) -> tuple[elf.Image | None, elf.Image | None]:
     if effort == "fast" and len(new) > 64 << 20:
         return None, None
@@ -128,7 +139,18 @@ def _images(old: Buffer, new: Buffer, effort: str) -> tuple[elf.Image | None, el
     return None, None
 
 
-def _plain(old: Buffer, new: Buffer, blocks: array[int]) -> Patch:
+def index_step(size: int) -> int:
+    """How far apart places in an old file of `size` bytes are indexed, so that there are at most POSITIONS."""
+    return max(1, -(-size // POSITIONS))
+
+
+def _search(old: Buffer, effort: str) -> tuple[int, int]:
+    depth, step = _DEPTH[effort]
+    return depth, max(step, index_step(len(old)))
+
+
+def plain_patch(old: Buffer, new: Buffer, blocks: array[int]) -> Patch:
+    """The patch along an alignment: triples (new, old, length), ascending in new, as `kernels.align` gives them."""
     view = memoryview(old)
     diff = bytearray()
     for number in range(0, len(blocks), 3):
@@ -148,9 +170,9 @@ def _predicted(old: Buffer, new: Buffer, blocks: array[int], first: elf.Image, s
         blocks = _without(blocks, table[0], table[0] + len(table[1]))
     base = bytearray(len(new))
     predict(_c(old), blocks, _order(blocks), first.segments, second.segments, first.regions, first.places, base)
-    whole = bytearray(len(new))
-    subtract(_c(new), base, whole)
-    diff = b"".join(whole[at : at + length] for at, _, length in _triples(blocks))
+    subtract(_c(new), base, base)
+    view = memoryview(base)
+    diff = b"".join(view[at : at + length] for at, _, length in _triples(blocks))
     head = _references_head(second.segments, int(derived))
     return Patch(REFERENCES, head + _control(blocks), diff, _extra(new, blocks))
 
@@ -177,10 +199,10 @@ def _tables_or_plain(
     old: Buffer, new: Buffer, first: relocatable.Object, second: relocatable.Object, effort: str
 ) -> Patch:
     """Field by field, unless that is not better or tables lie over the headers that say where tables are."""
-    depth, step = _DEPTH[effort]
+    depth, step = _search(old, effort)
     masked = align(relocatable.blank(old, first), relocatable.blank(new, second), depth, step)
     found = _coded_tables(old, new, array("q", masked), first)
-    plain = _plain(old, new, array("q", align(_c(old), _c(new), depth, step)))
+    plain = plain_patch(old, new, array("q", align(_c(old), _c(new), depth, step)))
     if weight(plain) <= weight(found) or b"".join(apply_patch(found, old, len(new))) != new:
         return plain
     return found

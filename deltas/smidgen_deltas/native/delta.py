@@ -4,9 +4,10 @@ A header with all bounds and the digests of all frames, then the frames. Each fr
 needs nothing of the frames before it but the files that they rebuilt, so a download resumes at any of them.
 
 Rules enforced here
- * unknown feature bits and transforms are refused before anything else is read
+ * unknown feature bits are refused before anything else is read
  * the header is hashed before it is decoded, frames likewise, and none is larger than the header said
- * every reference points back: at a source, or at a target that comes earlier
+ * frames rebuild all targets, one after another; each frame but the first starts where the one before ended
+The operations inside frames are in `native.delta_ops`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from enum import IntEnum
 from typing import Final
 
 from smidgen_deltas import zstd
-from smidgen_deltas.errors import DigestMismatch, FormatError, LimitExceeded, UnsupportedFeature
+from smidgen_deltas.errors import DigestMismatch, FormatError, UnsupportedFeature
 from smidgen_deltas.wire import WireReader, put_bytes, put_varint
 
 MAGIC: Final = b"smdelta1"
@@ -26,8 +27,6 @@ KNOWN_FEATURES: Final = 0
 MAX_HEADER: Final = 64 << 20
 MAX_FRAME: Final = 1 << 31
 MAX_SIZE: Final = 1 << 48
-MAX_DEPTH: Final = 4
-MAX_STREAMS: Final = 1 << 20
 LEAD: Final = 64  # bytes that surely hold magic, features, sizes and digest of the header
 
 
@@ -53,14 +52,32 @@ class Entry:
     index: int = 0
 
 
+class Cpu(IntEnum):
+    """The most that re-encoding takes on the device, as unpackers class themselves."""
+
+    NONE = 0  # nothing is encoded again
+    LIGHT = 1  # over 20 MB/s of unpacked data and core
+    HEAVY = 2  # over 1 MB/s
+    EXTREME = 3
+
+
 @dataclass(frozen=True, slots=True)
 class FrameInfo:
-    """size: as stored; raw: bytes of its decoded streams together; targets: how many it rebuilds."""
+    """A frame as the header describes it.
+
+    Args:
+        size: as stored.
+        raw: bytes of its decoded streams together.
+        targets: how many targets end in it.
+        sha256: of the stored frame.
+        open: whether it ends inside a target, which goes on in the next frame.
+    """
 
     size: int
     raw: int
     targets: int
     sha256: bytes
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +90,17 @@ class Transform:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Everything that is known before the first frame. Sizes in bytes."""
+    """Everything that is known before the first frame. Sizes in bytes.
+
+    Args:
+        memory: most that applying needs beside mapped files.
+        scratch: most space that unpacked copies and targets in work need on disk, beside the finished targets.
+    """
 
     root: Root
     memory: int
+    scratch: int
+    cpu: Cpu
     transforms: tuple[Transform, ...]
     sources: tuple[Entry, ...]
     targets: tuple[Entry, ...]
@@ -86,158 +110,15 @@ class Header:
     def output(self) -> int:
         return sum(target.size for target in self.targets)
 
-
-# -- operations --------------------------------------------------------------------------------------------------------
-
-
-class Space(IntEnum):
-    """What a reference counts: sources, targets of this delta, or the contents of all source documents in a row."""
-
-    SOURCE = 0
-    TARGET = 1
-    CONTENT = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """Where old bytes come from.
-
-    Args:
-        path: pairs (transform, stream): take apart with that transform, go on with that stream.
-    """
-
-    space: Space
-    number: int
-    path: tuple[tuple[Transform, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """The bytes are in the literal stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """The bytes are those of `ref`."""
-
-    ref: Ref
-
-
-@dataclass(frozen=True, slots=True)
-class Patched:
-    """engine.patch: transform number and lengths of control, diff and extra in their streams."""
-
-    ref: Ref
-    transform: int
-    control: int
-    diff: int
-    extra: int
-
-
-@dataclass(frozen=True, slots=True)
-class Inner:
-    """A stream of a file that was taken apart."""
-
-    size: int
-    op: Op
-
-
-@dataclass(frozen=True, slots=True)
-class Repacked:
-    """Streams, each with an operation of its own, put together by `transform`; recipe: its length in the literals."""
-
-    transform: Transform
-    recipe: int
-    streams: tuple[Inner, ...]
-
-
-Op = Whole | Copy | Patched | Repacked
-STREAMS: Final = ("control", "diff", "extra", "literal")
-_WHOLE, _COPY, _PATCHED, _REPACKED = range(4)
-
-
-def encode_op(out: bytearray, op: Op, table: dict[Transform, int]) -> None:
-    """Append one operation; transforms that are not in `table` are added to it."""
-    if isinstance(op, Whole):
-        out.append(_WHOLE)
-    elif isinstance(op, Copy):
-        out.append(_COPY)
-        _put_ref(out, op.ref, table)
-    elif isinstance(op, Patched):
-        out.append(_PATCHED)
-        _put_ref(out, op.ref, table)
-        for value in (op.transform, op.control, op.diff, op.extra):
-            put_varint(out, value)
-    else:
-        out.append(_REPACKED)
-        for value in (table.setdefault(op.transform, len(table)), op.recipe, len(op.streams)):
-            put_varint(out, value)
-        for inner in op.streams:
-            put_varint(out, inner.size)
-            encode_op(out, inner.op, table)
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a reference may name at some point: how many sources, targets rebuilt so far, contents of the documents."""
-
-    sources: int
-    targets: int
-    contents: int
-
-
-def decode_op(reader: WireReader, transforms: tuple[Transform, ...], bounds: Bounds, depth: int = 0) -> Op:
-    """Read one operation. Raises DeltaCorrupt for a reference outside of `bounds`."""
-    kind = reader.take(1)[0]
-    if kind == _WHOLE:
-        return Whole()
-    if kind == _COPY:
-        return Copy(_ref(reader, transforms, bounds))
-    if kind == _PATCHED:
-        ref = _ref(reader, transforms, bounds)
-        numbers = [reader.number(MAX_SIZE, name) for name in ("transform", "control", "diff", "extra")]
-        return Patched(ref, *numbers)
-    if kind != _REPACKED:
-        raise UnsupportedFeature("delta has an unknown operation", offset=reader.offset, operation=kind)
-    if depth >= MAX_DEPTH:
-        raise LimitExceeded("files are taken apart too deep", offset=reader.offset, limit=MAX_DEPTH)
-    transform = _transform(reader, transforms)
-    recipe = reader.number(MAX_FRAME, "recipe")
-    count = reader.number(min(reader.left // 2, MAX_STREAMS), "stream count")
-    streams = tuple(
-        Inner(reader.number(MAX_SIZE, "stream size"), decode_op(reader, transforms, bounds, depth + 1))
-        for _ in range(count)
-    )
-    return Repacked(transform, recipe, streams)
-
-
-def _transform(reader: WireReader, transforms: tuple[Transform, ...]) -> Transform:
-    number = reader.number(max(len(transforms) - 1, 0), "transform")
-    if not transforms:
-        raise DeltaCorrupt("delta uses a transform that it does not declare", offset=reader.offset)
-    return transforms[number]
-
-
-def _put_ref(out: bytearray, ref: Ref, table: dict[Transform, int]) -> None:
-    out.append(ref.space)
-    put_varint(out, ref.number)
-    put_varint(out, len(ref.path))
-    for transform, stream in ref.path:
-        put_varint(out, table.setdefault(transform, len(table)))
-        put_varint(out, stream)
-
-
-def _ref(reader: WireReader, transforms: tuple[Transform, ...], bounds: Bounds) -> Ref:
-    code = reader.take(1)[0]
-    if code > Space.CONTENT:
-        raise UnsupportedFeature("delta refers to an unknown space", offset=reader.offset, space=code)
-    space = Space(code)
-    number = reader.number(MAX_SIZE, "reference")
-    if number >= (bounds.sources, bounds.targets, bounds.contents)[space]:
-        raise DeltaCorrupt("reference to what is not there", offset=reader.offset, space=space.name, number=number)
-    steps = reader.number(MAX_DEPTH, "path length")
-    path = tuple((_transform(reader, transforms), reader.number(MAX_STREAMS, "stream")) for _ in range(steps))
-    return Ref(space, number, path)
+    def touched(self) -> tuple[range, ...]:
+        """For each frame the numbers of the targets of which it has at least a part."""
+        found = []
+        start = 0
+        for frame in self.frames:
+            end = start + frame.targets
+            found.append(range(start, end + frame.open))
+            start = end
+        return tuple(found)
 
 
 # -- header ------------------------------------------------------------------------------------------------------------
@@ -247,7 +128,8 @@ def encode_header(header: Header) -> bytes:
     """Magic, features, sizes, digest, and the header as one zstd frame."""
     raw = bytearray()
     put_varint(raw, header.root)
-    put_varint(raw, header.memory)
+    for bound in (header.memory, header.scratch, header.cpu):
+        put_varint(raw, bound)
     put_varint(raw, len(header.transforms))
     for transform in header.transforms:
         put_bytes(raw, transform.name.encode())
@@ -256,7 +138,7 @@ def encode_header(header: Header) -> bytes:
     _put_entries(raw, header.targets)
     put_varint(raw, len(header.frames))
     for frame in header.frames:
-        for value in (frame.size, frame.raw, frame.targets):
+        for value in (frame.size, frame.raw, 2 * frame.targets + frame.open):
             put_varint(raw, value)
     raw += b"".join(frame.sha256 for frame in header.frames)
     stored = zstd.compress(raw, 19)
@@ -297,7 +179,8 @@ def decode_header(lead: Lead, stored: bytes) -> Header:
         raise DigestMismatch("delta header is damaged", expected=lead.sha256.hex(), found=found.hex())
     reader = WireReader(zstd.decompress(stored, lead.raw), "delta header")
     root = Root.TREE if reader.number(1, "root") else Root.FILE
-    memory = reader.number(MAX_SIZE, "memory")
+    memory, scratch = reader.number(MAX_SIZE, "memory"), reader.number(MAX_SIZE, "scratch")
+    cpu = Cpu(reader.number(Cpu.EXTREME, "cpu"))
     transforms = tuple(_transforms(reader))
     sources = _entries(reader)
     targets = _entries(reader)
@@ -305,13 +188,13 @@ def decode_header(lead: Lead, stored: bytes) -> Header:
         (
             reader.number(MAX_FRAME, "frame size"),
             reader.number(MAX_SIZE, "raw frame size"),
-            reader.number(len(targets), "frame targets"),
+            reader.number(2 * len(targets) + 1, "frame targets"),
         )
         for _ in range(reader.number(reader.left // 35, "frame count"))
     ]
-    frames = tuple(FrameInfo(*entry, reader.take(32)) for entry in numbers)
+    frames = tuple(FrameInfo(size, raw, count // 2, reader.take(32), bool(count % 2)) for size, raw, count in numbers)
     reader.done()
-    header = Header(root, memory, transforms, sources, targets, frames)
+    header = Header(root, memory, scratch, cpu, transforms, sources, targets, frames)
     _check(header)
     return header
 
@@ -326,6 +209,8 @@ def check_frame(frame: FrameInfo, stored: bytes) -> None:
 def _check(header: Header) -> None:
     if sum(frame.targets for frame in header.frames) != len(header.targets) or not header.targets:
         raise DeltaCorrupt("frames do not rebuild the targets", targets=len(header.targets))
+    if header.frames[-1].open:
+        raise DeltaCorrupt("the last frame ends inside a target")
     if header.targets[0].sha256 is None:
         raise DeltaCorrupt("the first target has no digest")
     if header.root is Root.FILE and len(header.targets) != 1:

@@ -1,0 +1,127 @@
+"""Grouping coded files in frames, and compressing frames while the next one is filled.
+
+Memory: the frame that is being filled and those being compressed (at most two), plus the encoder: about 12 times its
+dictionary, which is at most the frame.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import IO, Final
+
+from smidgen_deltas.engine import coding
+from smidgen_deltas.engine.profile import Profile
+from smidgen_deltas.engine.sources import Buffer
+from smidgen_deltas.native.delta import Cpu, FrameInfo, Transform
+from smidgen_deltas.native.delta_ops import Part, TargetOp, encode_op
+
+FRAME_RAW: Final = 16 << 20
+_IN_WORK: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What rebuilding takes on the device: bytes of memory and of disk beside the streams, and the class of work."""
+
+    memory: int = 0
+    scratch: int = 0
+    cpu: Cpu = Cpu.NONE
+
+    def together(self, other: Needs) -> Needs:
+        """Both, at the same time."""
+        return Needs(self.memory + other.memory, self.scratch + other.scratch, max(self.cpu, other.cpu))
+
+    def either(self, other: Needs) -> Needs:
+        """One after the other."""
+        return Needs(max(self.memory, other.memory), max(self.scratch, other.scratch), max(self.cpu, other.cpu))
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """An operation and what it puts into the streams of its frame.
+
+    Args:
+        weight: estimate of the bytes it will cost.
+        needs: of the device.
+    """
+
+    op: TargetOp
+    control: Buffer = b""
+    diff: Buffer = b""
+    extra: Buffer = b""
+    literal: Buffer = b""
+    weight: int = 0
+    needs: Needs = Needs()
+
+    @property
+    def raw(self) -> int:
+        return len(self.control) + len(self.diff) + len(self.extra) + len(self.literal)
+
+
+class FrameWriter:
+    """Collects coded files and writes a frame whenever the streams are large enough."""
+
+    def __init__(self, out: IO[bytes], effort: str, profile: Profile, executor: Executor) -> None:
+        self.infos: list[FrameInfo] = []
+        self.transforms: dict[Transform, int] = {}
+        self.needs = Needs()
+        self._out = out
+        self._effort = effort
+        self._profile = profile
+        self._limit = min(FRAME_RAW, profile.memory // 4)
+        self._executor = executor
+        self._packing: deque[tuple[Future[bytes], int, int, bool]] = deque()
+        self._start()
+
+    def _start(self) -> None:
+        self._ops = bytearray()
+        self._streams = [bytearray() for _ in range(4)]
+        self._count = 0
+
+    def add(self, coded: Coded, *, complete: bool = True) -> None:
+        """The next operation. complete: whether its target ends with it."""
+        if not isinstance(coded.op, Part) and self._size() and self._size() + coded.raw > 2 * self._limit:
+            self.end()
+        encode_op(self._ops, coded.op, self.transforms)
+        parts = (coded.control, coded.diff, coded.extra, coded.literal)
+        for stream, part in zip(self._streams, parts, strict=True):
+            stream += part
+        self.needs = self.needs.either(coded.needs)
+        self._count += complete
+        if self._size() >= self._limit:
+            self.end(inside=not complete)
+
+    def end(self, *, inside: bool = False) -> None:
+        """Close the frame if there is anything in it."""
+        if not self._ops:
+            return
+        streams = coding.Streams(bytes(self._ops), *(bytes(stream) for stream in self._streams))
+        raw = sum(len(part) for part in streams.parts())
+        future = self._executor.submit(coding.pack, streams, self._effort, quick=self._profile.quick)
+        self._packing.append((future, raw, self._count, inside))
+        self._start()
+        while len(self._packing) > _IN_WORK:
+            self._write()
+
+    def finish(self) -> None:
+        """Close the last frame and wait for all."""
+        self.end()
+        while self._packing:
+            self._write()
+
+    @property
+    def memory(self) -> int:
+        """Bytes that a frame takes: as stored, its streams, and the dictionary while one of them is decoded."""
+        return max((info.size + 2 * info.raw for info in self.infos), default=0)
+
+    def _size(self) -> int:
+        return sum(len(stream) for stream in self._streams)
+
+    def _write(self) -> None:
+        future, raw, count, inside = self._packing.popleft()
+        stored = future.result()
+        self.infos.append(FrameInfo(len(stored), raw, count, hashlib.sha256(stored).digest(), inside))
+        self._out.write(stored)

@@ -1,0 +1,3 @@
+from typing import Any
+
+def sketch(data: Any, most: int = 32) -> list[int]: ...
