@@ -1,8 +1,8 @@
 """The superblock of a static delta: what it leads to, its parts, and what is to be fetched beside it.
 
-GVariant `(a{sv}tayay(commit)aya(uayttay)a(yaytt))`: metadata, time (big-endian), from, to, the commit itself as a value,
-pairs of deltas to apply before (always empty in practice), parts, fallback objects. Version and sizes of parts and
-fallbacks are in the byte order of the machine that made the delta, named by the metadata key `ostree.endianness`.
+GVariant `(a{sv}tayay(commit)aya(uayttay)a(yaytt))`: metadata, time (big-endian), from, to, the commit itself as a
+value, pairs of deltas to apply before (always empty in practice), parts, fallback objects. Version and sizes of parts
+and fallbacks are in the byte order of the machine that made the delta, named by the metadata key `ostree.endianness`.
 
 Rules enforced here
  * the commit inside has the checksum that the delta leads to
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from smidgen_deltas.errors import DigestMismatch, FormatError, LimitExceeded, UnsupportedFeature
@@ -44,7 +44,7 @@ class SuperblockInvalid(FormatError):
 
 @dataclass(frozen=True, slots=True)
 class PartEntry:
-    """A part. size: of its file, compressed; usize: of the objects it makes; objects: in the order of its operations."""
+    """A part. size: of its file, compressed; usize: of the objects it makes; objects: in the order of operations."""
 
     sha256: bytes
     size: int
@@ -89,7 +89,7 @@ class Superblock:
         if found.signature != INLINE:
             raise SuperblockInvalid("inline part has another type", key=key, type=found.signature)
         compression, body = found.value
-        return bytes((compression,)) + body
+        return bytes((compression,)) + bytes(body)
 
     def commitmeta(self) -> bytes | None:
         """Detached metadata of the commit, as an object, or None. Raises SuperblockInvalid."""
@@ -108,9 +108,7 @@ class Superblock:
             for number, part in enumerate(parts)
         }
         metadata = self.metadata | inline
-        return Superblock(
-            self.name, self.created, self.commit, self.parts, self.fallbacks, metadata, self.prerequisites
-        )
+        return replace(self, metadata=metadata)
 
     def with_commitmeta(self, data: bytes | None) -> Superblock:
         """With the detached metadata of the commit; clients that verify commits look for it here only."""
@@ -118,9 +116,7 @@ class Superblock:
         metadata = {name: value for name, value in self.metadata.items() if name != key}
         if data is not None:
             metadata[key] = Variant(VARDICT, gvariant.decode(VARDICT, data))
-        return Superblock(
-            self.name, self.created, self.commit, self.parts, self.fallbacks, metadata, self.prerequisites
-        )
+        return replace(self, metadata=metadata)
 
     def encode(self) -> bytes:
         """The file, in the byte order that the metadata names (little-endian where it names none)."""
