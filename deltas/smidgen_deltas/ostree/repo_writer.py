@@ -136,11 +136,17 @@ class Transaction:
     @contextlib.contextmanager
     def open_file(self, checksum: bytes) -> Iterator[FileObject]:
         """A file object, staged or in the repository. Raises ObjectMissing, FormatError, StorageError."""
-        repository = self._writer.repository
-        if ObjectName(ObjectType.FILE, checksum) in self._staged:
-            repository = Repository(self._staging, repository.config)
-        with repository.open_file(checksum) as opened:
+        with self._holder(ObjectName(ObjectType.FILE, checksum)).open_file(checksum) as opened:
             yield opened
+
+    def metadata(self, name: ObjectName) -> bytes:
+        """A dirtree, dirmeta or commit, staged or in the repository. Raises ObjectMissing, DigestMismatch."""
+        return self._holder(name).metadata(name)
+
+    def _holder(self, name: ObjectName) -> Repository:
+        """Where an object is to be looked for."""
+        repository = self._writer.repository
+        return Repository(self._staging, repository.config) if name in self._staged else repository
 
     def set_ref(self, ref: str, commit: bytes, remote: str | None = None) -> None:
         """Let a branch (of a remote) point at a commit once the transaction commits."""

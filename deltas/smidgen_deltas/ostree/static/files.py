@@ -1,0 +1,80 @@
+"""Where a static delta is read from: a folder with `superblock`, `0`, `1`…, or one file that holds everything."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from smidgen_deltas.errors import FormatError, NotFound, StorageError
+from smidgen_deltas.ostree.deltaname import SUPERBLOCK
+from smidgen_deltas.ostree.static.part import check_part
+from smidgen_deltas.ostree.static.signed import decode_signed, is_signed
+from smidgen_deltas.ostree.static.superblock import MAX_FILE, Superblock, decode_superblock
+
+
+class DeltaUnreadable(NotFound):
+    """A file of a delta is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaFiles:
+    """A delta on disk.
+
+    Args:
+        data: bytes of the superblock, without signatures.
+        signatures: ed25519, over `data`; not verified here.
+        folder: where parts are that are not in the superblock.
+    """
+
+    superblock: Superblock
+    data: bytes
+    signatures: tuple[bytes, ...]
+    folder: Path
+
+    @classmethod
+    def open(cls, path: Path) -> DeltaFiles:
+        """A folder or a file, signed or not. Raises DeltaUnreadable and what `decode_superblock` raises."""
+        file = path / SUPERBLOCK if path.is_dir() else path
+        data = _read(file, MAX_FILE)
+        found: tuple[bytes, ...] = ()
+        if is_signed(data):
+            signed = decode_signed(data)
+            data, found = signed.superblock, signed.signatures
+        return cls(decode_superblock(data, MAX_FILE), data, found, file.parent)
+
+    def part(self, number: int) -> bytes | memoryview:
+        """The bytes of a part, compared with the superblock. Raises DeltaUnreadable, SizeMismatch, DigestMismatch."""
+        inline = self.superblock.inline_part(number)
+        if inline is not None:
+            return inline
+        entry = self.superblock.parts[number]
+        data = _mapped(self.folder / str(number), entry.size)
+        check_part(data, entry, number)
+        return data
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except FileNotFoundError as error:
+        raise DeltaUnreadable("no such delta", path=str(path)) from error
+    except OSError as error:
+        raise StorageError("delta cannot be read", path=str(path), reason=os.strerror(error.errno or 0)) from error
+    return data
+
+
+def _mapped(path: Path, size: int) -> memoryview:
+    """At most one byte more than `size`, so that a file of another size is seen to be one."""
+    try:
+        with path.open("rb") as file:
+            found = min(os.fstat(file.fileno()).st_size, size + 1)
+            if not found:
+                raise FormatError("part is empty", path=str(path))
+            return memoryview(mmap.mmap(file.fileno(), found, access=mmap.ACCESS_READ))
+    except FileNotFoundError as error:
+        raise DeltaUnreadable("a part of the delta is missing", path=str(path)) from error
+    except OSError as error:
+        raise StorageError("delta cannot be read", path=str(path), reason=os.strerror(error.errno or 0)) from error
