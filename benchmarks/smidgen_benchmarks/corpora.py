@@ -7,16 +7,14 @@ every report, since the Debian pockets move with time.
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from smidgen_benchmarks.measure import run, sha256
-from smidgen_deltas.errors import NotFound, TransportError
+from smidgen_benchmarks.wheels import PLATFORMS, PYPI, fetch_wheel, tree_of_wheel
+from smidgen_deltas.errors import NotFound
 
 Kind = Literal["file", "tar"]
 
@@ -25,19 +23,7 @@ DEBIAN_PACKAGES: Final = (
     "ca-certificates,sudo,vim-tiny,less,iproute2,zstd,xz-utils"
 )
 DEBIAN_SUITES: Final = {"debian12-security": "bookworm", "debian13-security": "trixie"}
-
-# name -> (package, old version, new version); for each of the two platforms
-PYPI: Final = {
-    "numpy": ("numpy", "2.2.5", "2.2.6"),
-    "scipy": ("scipy", "1.15.2", "1.15.3"),
-    "pandas": ("pandas", "2.2.2", "2.2.3"),
-    "ruff": ("ruff", "0.11.12", "0.11.13"),
-    "cryptography": ("cryptography", "44.0.2", "44.0.3"),
-}
-PLATFORMS: Final = {
-    "amd64": ("manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux_2_28_x86_64", "manylinux_2_34_x86_64"),
-    "aarch64": ("manylinux_2_17_aarch64", "manylinux2014_aarch64", "manylinux_2_28_aarch64", "manylinux_2_34_aarch64"),
-}
+FORMS: Final = ("pypi", "wheel")  # what is installed, as a tar; the wheel as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,38 +32,37 @@ class Pair:
 
     Args:
         kind: "file": compared as they are; "tar": tars of trees, so that tools for trees can unpack them.
+        origins: the public files that the two were made from.
     """
 
     name: str
     kind: Kind
     old: Path
     new: Path
+    origins: tuple[Path, ...] = ()
 
     def digests(self) -> dict[str, str]:
-        return {"old": sha256(self.old), "new": sha256(self.new)}
+        """sha256 of both sides and, by name, of what they were made from."""
+        return {"old": sha256(self.old), "new": sha256(self.new), **{path.name: sha256(path) for path in self.origins}}
 
 
 def names() -> list[str]:
     """Every corpus that can be fetched."""
-    wheels = [f"pypi-{name}-{platform}" for name in PYPI for platform in PLATFORMS]
-    return [*wheels, *DEBIAN_SUITES]
+    return [*(f"{form}-{name}-{platform}" for form in FORMS for name in PYPI for platform in PLATFORMS), *DEBIAN_SUITES]
 
 
 def fetch(name: str, folder: Path) -> Pair:
     """The pair of that name, fetched into `folder` unless it is there. Raises NotFound or TransportError."""
     if name in DEBIAN_SUITES:
         return _debian(name, DEBIAN_SUITES[name], folder)
-    family, _, rest = name.partition("-")
+    form, _, rest = name.partition("-")
     package, _, platform = rest.rpartition("-")
-    if family != "pypi" or package not in PYPI or platform not in PLATFORMS:
+    if form not in FORMS or package not in PYPI or platform not in PLATFORMS:
         raise NotFound("no such corpus", name=name, known=names())
-    project, old, new = PYPI[package]
-    return Pair(
-        name,
-        "file",
-        fetch_wheel(project, old, platform, folder),
-        fetch_wheel(project, new, platform, folder),
-    )
+    old, new = (fetch_wheel(package, version, platform, folder) for version in PYPI[package])
+    if form == "wheel":
+        return Pair(name, "file", old, new)
+    return Pair(name, "tar", tree_of_wheel(old), tree_of_wheel(new), (old, new))
 
 
 def given(pairs: Mapping[str, tuple[Path, Path]]) -> Iterator[Pair]:
@@ -85,31 +70,6 @@ def given(pairs: Mapping[str, tuple[Path, Path]]) -> Iterator[Pair]:
     for name, (old, new) in pairs.items():
         kind: Kind = "tar" if old.suffix == new.suffix == ".tar" else "file"
         yield Pair(name, kind, old, new)
-
-
-def fetch_wheel(project: str, version: str, platform: str, folder: Path) -> Path:
-    """A wheel for CPython 3.11 from PyPI, by way of pip. Raises TransportError."""
-    target = folder / "wheels" / platform / f"{project}-{version}"
-    found = list(target.glob("*.whl"))
-    if found:
-        return found[0]
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    command += ["--python-version", "3.11", "--dest", str(part)]
-    for tag in PLATFORMS[platform]:
-        command += ["--platform", tag]
-    done = subprocess.run([*command, f"{project}=={version}"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise TransportError("pip could not fetch a wheel", project=project, version=version, reason=done.stderr[-500:])
-    part.rename(target)
-    return next(target.glob("*.whl"))
-
-
-def unpack_wheel(wheel: Path, into: Path) -> None:
-    """Lay out a wheel as an installer would."""
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(into)  # noqa: S202 - zipfile refuses to leave `into`; the wheel came from PyPI by digest
 
 
 def _debian(name: str, suite: str, folder: Path) -> Pair:

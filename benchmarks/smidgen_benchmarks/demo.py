@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from smidgen_benchmarks import corpora, trees
+from smidgen_benchmarks import trees, wheels
 from smidgen_benchmarks.measure import StepFailed
 from smidgen_benchmarks.peers import SMIDGEN
 from smidgen_benchmarks.service import serving
@@ -138,7 +138,7 @@ def say(text: str) -> None:
     print(f"… {text}", flush=True)
 
 
-def _lay_out(version: str, tree: Path, wheels: Path) -> None:
+def _lay_out(version: str, tree: Path, kept: Path) -> None:
     """A small operating-system tree with the packages of that version, or a made-up one without a network."""
     packages = RELEASES[version]
     (tree / SITE).mkdir(parents=True)
@@ -147,7 +147,7 @@ def _lay_out(version: str, tree: Path, wheels: Path) -> None:
     try:
         for project, release in packages.items():
             say(f"fetching {project} {release} from PyPI")
-            corpora.unpack_wheel(corpora.fetch_wheel(project, release, "amd64", wheels), tree / SITE)
+            wheels.unpack_wheel(wheels.fetch_wheel(project, release, "amd64", kept), tree / SITE)
     except TransportError as error:
         say(f"no package from PyPI ({error.message}); using a small tree made on the spot instead")
         shutil.rmtree(tree / SITE)

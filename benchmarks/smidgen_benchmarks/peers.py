@@ -103,8 +103,9 @@ def _full(name: str, *packer: str) -> Command:
     )
 
 
-def _hdiffpatch(action: str) -> Words:
-    return lambda one, two, three: [sys.executable, "-m", "smidgen_benchmarks.hdiff", action, one, two, three]
+def _module(name: str, action: str) -> Words:
+    """A method that is a module of ours around a library or program."""
+    return lambda one, two, three: [sys.executable, "-m", f"smidgen_benchmarks.{name}", action, one, two, three]
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +297,8 @@ PEERS: Final[tuple[Peer, ...]] = (
         lambda old, delta, out: ["bspatch", old, out, delta],
         needs=("bsdiff", "bspatch"),
     ),
-    Command("hdiffpatch lzma2", _hdiffpatch("diff"), _hdiffpatch("patch"), module="hdiffpatch"),
+    Command("bsdiff+xz", _module("bsdiff_xz", "diff"), _module("bsdiff_xz", "patch"), needs=("bsdiff", "bspatch")),
+    Command("hdiffpatch lzma2", _module("hdiff", "diff"), _module("hdiff", "patch"), module="hdiffpatch"),
     TarDiff(),
     OstreeStaticDelta(),
     Zchunk(),

@@ -145,8 +145,11 @@ def docker_archive(layer: Path, archive: Path) -> None:
 
 
 def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    """`info` without what depends on who unpacked the file, when, and with which umask."""
     info.uid = info.gid = info.mtime = 0
     info.uname = info.gname = ""
+    if not info.issym():
+        info.mode = 0o755 if info.mode & 0o100 else 0o644
     return info
 
 
