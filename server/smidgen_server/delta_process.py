@@ -2,7 +2,7 @@
 
 Standard input: one line of JSON {"settings", "source", "target" (row ids of revisions), "out" (open file)}, then open
 for as long as the server lives. Standard output: lines {"done", "total"}, at the end {"size", "raw_size", "memory",
-"header", "features"} or {"error"}.
+"scratch", "cpu", "header", "features"} or {"error"}.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ def _make(settings: Settings, source: int, target: int, out: IO[bytes]) -> dict[
         "size": report.size,
         "raw_size": header.output,
         "memory": header.memory,
+        "scratch": header.scratch,
+        "cpu": int(header.cpu),
         "header": lead.sha256.hex(),
         "features": [f"{one.name}-{one.version}" for one in header.transforms],
     }

@@ -62,7 +62,7 @@ def make(index: Index, target: int) -> int:
     with index.session() as session:
         row = deltas.listing(session, target)[0]
         assert deltas.begin(session, row.id) == 1
-        assert deltas.finish(session, row.id, deltas.Made(blob.blob_id, 99, 7, bytes(32), ("xz-1", "gzip-1")))
+        assert deltas.finish(session, row.id, deltas.Made(blob.blob_id, 99, 7, 8, 2, bytes(32), ("xz-1", "gzip-1")))
     return blob.blob_id
 
 
@@ -98,7 +98,8 @@ def test_a_ready_delta_is_offered_and_readable(index: Index) -> None:
     with index.read() as session:
         (offer,) = deltas.offers(session, target)
     assert offer.sources == (Digest.of(b"a"),)
-    assert (offer.piece.size, offer.piece.raw_size, offer.memory, offer.features) == (10, 99, 7, ("xz-1", "gzip-1"))
+    assert (offer.piece.size, offer.piece.raw_size, offer.features) == (10, 99, ("xz-1", "gzip-1"))
+    assert (offer.memory, offer.scratch, offer.cpu) == (7, 8, 2)
     assert readable(index, target)
 
 

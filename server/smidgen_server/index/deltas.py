@@ -40,11 +40,13 @@ class DeltaRow:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a build gave. Sizes in bytes; header: sha256 of the stored header."""
+    """What a build gave. Sizes in bytes; memory, scratch and cpu as the header says; header: sha256 of its stored form."""
 
     blob_id: int
     raw_size: int
     memory: int
+    scratch: int
+    cpu: int
     header: bytes
     features: tuple[str, ...]
 
@@ -136,6 +138,8 @@ def finish(session: Session, number: int, made: Made) -> bool:
             blob_id=made.blob_id,
             raw_size=made.raw_size,
             memory=made.memory,
+            scratch=made.scratch,
+            cpu=made.cpu,
             header=made.header,
             features=" ".join(made.features),
         )
@@ -161,8 +165,8 @@ def offers(session: Session, target_id: int) -> tuple[DeltaOffer, ...]:
             sources=(Digest.parse(row.source),),
             piece=Piece(Digest.parse(row.blob), row.size, row.raw_size),
             memory=row.memory,
-            scratch=0,
-            cpu=0,
+            scratch=row.scratch,
+            cpu=row.cpu,
             features=tuple(row.features.split()),
             header=Digest.from_raw(row.header),
         )

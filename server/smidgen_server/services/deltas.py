@@ -53,6 +53,8 @@ class Built:
     size: int
     raw_size: int
     memory: int
+    scratch: int
+    cpu: int
     header: bytes
     features: tuple[str, ...]
 
@@ -111,7 +113,9 @@ def _keep(services: Services, row: deltas.DeltaRow, built: Built, out: IO[bytes]
     with services.index.session() as session:
         guard.share(session)
         blob_id = record_blob(session, services.blobs, digest, size)
-        made = deltas.Made(blob_id, built.raw_size, built.memory, built.header, built.features)
+        made = deltas.Made(
+            blob_id, built.raw_size, built.memory, built.scratch, built.cpu, built.header, built.features
+        )
         if not deltas.finish(session, row.id, made):
             return
         query = sql_select(repo_table.c.kind, repo_table.c.name).where(repo_table.c.id == row.repo_id)
@@ -190,7 +194,13 @@ def _in_process(services: Services, source_id: int, target_id: int, out: IO[byte
             reason = answer["error"] if answer else said or f"it ended with status {process.returncode}"
             raise BuildFailed("a delta could not be made", reason=str(reason)[:500])
     return Built(
-        answer["size"], answer["raw_size"], answer["memory"], bytes.fromhex(answer["header"]), tuple(answer["features"])
+        size=answer["size"],
+        raw_size=answer["raw_size"],
+        memory=answer["memory"],
+        scratch=answer["scratch"],
+        cpu=answer["cpu"],
+        header=bytes.fromhex(answer["header"]),
+        features=tuple(answer["features"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Tables of deltas (migration 0005): what refs pointed at before, and the deltas between revisions."""
+"""Tables of deltas (migrations 0005 and 0006): what refs pointed at before, and the deltas between revisions."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ delta = Table(
     Column("blob_id", ForeignKey("blob.id")),  # only when ready
     Column("raw_size", BigInteger, nullable=False),  # bytes that it rebuilds
     Column("memory", BigInteger, nullable=False),  # bytes that a device needs
+    Column("scratch", BigInteger, nullable=False, server_default="0"),  # bytes of disk that it needs meanwhile
+    Column("cpu", Integer, nullable=False, server_default="0"),  # class of re-encoding, see native.delta.Cpu
     Column("header", LargeBinary(32)),  # sha256 of the stored header
     Column("features", Text, nullable=False),  # transforms, separated by blanks
     Column("created", BigInteger, nullable=False),
