@@ -40,7 +40,7 @@ class DeltaRow:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a build gave. Sizes in bytes; memory, scratch and cpu as the header says; header: sha256 of its stored form."""
+    """What a build gave. Sizes in bytes; memory, scratch, cpu: as in the header; header: sha256 of its stored form."""
 
     blob_id: int
     raw_size: int
