@@ -2,7 +2,8 @@
 
 A cache and nothing else: it may be deleted at any time, is written without synchronisation, and is never believed. A
 file whose size, time or inode changed is forgotten when it is met, and what is read from a seed is hashed
-again where it is used.
+again where it is used. Of the stores that pulls have written it knows which are listed as a whole; one that lost a file
+or that the cache does not know (it was deleted, or a disk was restored) has to be looked through again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Final
 from smidgen_client.targets.base import Place
 from smidgen_deltas.errors import StorageError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 BATCH: Final = 500
 _SCHEMA: Final = """
 CREATE TABLE file (
@@ -28,6 +29,7 @@ CREATE TABLE content (
     sha256 BLOB NOT NULL, file INTEGER NOT NULL, start INTEGER NOT NULL, size INTEGER NOT NULL,
     PRIMARY KEY (sha256, file, start)) WITHOUT ROWID;
 CREATE INDEX content_file ON content (file);
+CREATE TABLE store (root TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 PLAIN: Final = "plain"  # contents lie in the file as they are
@@ -139,9 +141,17 @@ class SeedIndex:
                 if stamp is not None and not self.known(path, stamp):
                     self.put(path, packing, stamp, contents)
 
+    def is_listed(self, root: Path) -> bool:
+        """Whether all contents of a store are known."""
+        return self._connection.execute("SELECT 1 FROM store WHERE root = ?", (str(root),)).fetchone() is not None
+
+    def set_listed(self, root: Path) -> None:
+        self._connection.execute("INSERT OR IGNORE INTO store VALUES (?)", (str(root),))
+
     def forget(self, root: Path) -> None:
         """Drop everything below a folder."""
         with self.batch():
+            self._connection.execute("DELETE FROM store WHERE root = ?", (str(root),))
             inside = (str(root), f"{root}/", f"{root}0")  # "0" follows "/" in ASCII
             which = "SELECT id FROM file WHERE path = ? OR (path >= ? AND path < ?)"
             self._connection.execute(f"DELETE FROM content WHERE file IN ({which})", inside)
@@ -158,7 +168,7 @@ class SeedIndex:
 
     def _files(self, numbers: set[int]) -> dict[int, tuple[Path, str]]:
         found: dict[int, tuple[Path, str]] = {}
-        stale: list[int] = []
+        stale: list[tuple[int, str]] = []
         listed = sorted(numbers)
         for at in range(0, len(listed), BATCH):
             some = listed[at : at + BATCH]
@@ -168,10 +178,12 @@ class SeedIndex:
                 if Stamp.of(path) == Stamp(*stamp):
                     found[number] = (Path(path), packing)
                 else:
-                    stale.append(number)
+                    stale.append((number, path))
         with self.batch():
-            self._connection.executemany("DELETE FROM content WHERE file = ?", [(number,) for number in stale])
-            self._connection.executemany("DELETE FROM file WHERE id = ?", [(number,) for number in stale])
+            self._connection.executemany("DELETE FROM content WHERE file = ?", [(number,) for number, _ in stale])
+            self._connection.executemany("DELETE FROM file WHERE id = ?", [(number,) for number, _ in stale])
+            within = "DELETE FROM store WHERE substr(?, 1, length(root) + 1) = root || '/'"
+            self._connection.executemany(within, [(path,) for _, path in stale])
         return found
 
 

@@ -6,7 +6,7 @@ turns out changed or damaged when it is read is fetched like anything else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +18,7 @@ from smidgen_client.progress import Progress
 from smidgen_client.seeds.index import FILEZ, LAYER, PLAIN, Location, SeedIndex
 from smidgen_client.seeds.scan import MAX_TAR, scan
 from smidgen_client.state.state import State
-from smidgen_client.state.stores import Seed
+from smidgen_client.state.stores import Seed, SeedKind
 from smidgen_client.targets.base import Place
 from smidgen_deltas.errors import NotFound, SmidgenError
 from smidgen_deltas.native.tree import ContentRef
@@ -27,6 +27,7 @@ from smidgen_deltas.ostree.filez import inflate, read_filez_header
 
 BLOCK: Final = 1 << 18
 THREADS: Final = 2
+_SEED_KINDS: Final[Mapping[str, SeedKind]] = {"ostree": "ostree", "oci": "oci", "tree": "folder"}
 
 
 class Seeds:
@@ -51,7 +52,7 @@ class Seeds:
                 scan(self._index, seed, self._progress)
             except (NotFound, SmidgenError) as error:
                 self._progress.say(f"seed {seed.kind}:{seed.path} is of no use: {error}")
-        located = self._index.find(contents[at].sha256 for at, flag in enumerate(wanted) if flag)
+        located = self._lookup([contents[at].sha256 for at, flag in enumerate(wanted) if flag])
         self._found = {
             at: place
             for at, flag in enumerate(wanted)
@@ -61,7 +62,26 @@ class Seeds:
     def locate(self, contents: Iterable[ContentRef]) -> dict[bytes, Location]:
         """Where the cache knows contents to be, by sha256; the seeds are not looked at again."""
         sizes = {one.sha256: one.size for one in contents}
-        return {sha256: place for sha256, place in self._index.find(sizes).items() if place.size == sizes[sha256]}
+        return {sha256: place for sha256, place in self._lookup(sizes).items() if place.size == sizes[sha256]}
+
+    def _lookup(self, sha256s: Collection[bytes]) -> dict[bytes, Location]:
+        """Places of contents. Stores of this device of which the cache is not sure are looked through first."""
+        found = self._index.find(sha256s)
+        return self._index.find(sha256s) if self._list_stores() else found
+
+    def _list_stores(self) -> bool:
+        """Whether any store had to be looked through; the cache was lost, or the store changed behind our back."""
+        unsure = False
+        for address in dict.fromkeys(Address.parse(one.address) for one in self._state.stores.current()):
+            if self._index.is_listed(address.path):
+                continue
+            unsure = True
+            try:
+                scan(self._index, Seed(_SEED_KINDS[address.kind], str(address.path)), self._progress)
+            except SmidgenError as error:
+                self._progress.say(f"{address} is of no use as a source: {error}")
+            self._index.set_listed(address.path)
+        return unsure
 
     def without(self, wanted: bytearray) -> bytearray:
         """Those of `wanted` that are not on this device."""
@@ -94,6 +114,7 @@ class Seeds:
             by_packing.setdefault(place.packing, []).append(place)
         for packing, some in by_packing.items():
             self._index.put_places(address.path, packing, some)
+        self._index.set_listed(address.path)
 
 
 def _give(sink: ContentSink, content: int, blocks: Blocks) -> list[str]:

@@ -23,6 +23,7 @@ from typing import Final
 
 from smidgen_client.fetch.parts import PartFiles
 from smidgen_client.fetch.sink import Blocks
+from smidgen_client.plan.costs import Prices
 from smidgen_client.targets.base import Decision, Place, Tree, WholeBlob, known_tree
 from smidgen_client.targets.durable import switch_link, sync_filesystem, sync_folder
 from smidgen_client.targets.share import Sharing, has_content
@@ -98,6 +99,7 @@ class TreeAssembly:
     _number: dict[bytes, int] = field(default_factory=dict)
     _shared: dict[bytes, bytes] = field(default_factory=dict)  # path -> verified file of the version before
     _local: dict[bytes, bytes] = field(default_factory=dict)  # sha256 -> one of these
+    _verified: set[bytes] = field(default_factory=set)  # staged contents that were hashed by this run
     _wanted: bytearray = field(default_factory=bytearray)
 
     def __post_init__(self) -> None:
@@ -143,7 +145,7 @@ class TreeAssembly:
                     self._shared[entry.path] = self._local[entry.content.sha256] = path
             flags[self._number[entry.content.sha256]] = 1
         for sha256, number in self._number.items() if any(flags) else ():
-            if sha256 in self._local or self._staged(sha256).exists():
+            if sha256 in self._local or self._is_staged(self.contents[number]):
                 flags[number] = 0
         self._wanted = flags
         return flags
@@ -152,11 +154,22 @@ class TreeAssembly:
         now = self.target.linked()
         return self.target.version(now) if now else None
 
-    def decide(self, packmap: PackMap, remote: bytearray, cost: int) -> Decision:  # noqa: ARG002 - see Assembly
+    def decide(self, packmap: PackMap, remote: bytearray, prices: Prices) -> Decision:  # noqa: ARG002 - see Assembly
         return Decision(bytearray(self._wanted))
 
     def _staged(self, sha256: bytes) -> Path:
         return self._work / "contents" / sha256.hex()
+
+    def _is_staged(self, ref: ContentRef) -> bool:
+        """Whether a content waits verified: what another run left may be what a power cut made of it."""
+        if ref.sha256 in self._verified:
+            return True
+        path = self._staged(ref.sha256)
+        if not has_content(os.fsencode(path), Content(ref.size, ref.sha256)):
+            path.unlink(missing_ok=True)
+            return False
+        self._verified.add(ref.sha256)
+        return True
 
     def add(self, content: int, blocks: Blocks) -> None:
         ref = self.contents[content]
@@ -178,6 +191,7 @@ class TreeAssembly:
                     "content does not match its digest", expected=ref.sha256.hex(), found=hasher.hexdigest()
                 )
             part.replace(path)
+            self._verified.add(ref.sha256)
         finally:
             part.unlink(missing_ok=True)
 
@@ -203,10 +217,6 @@ class TreeAssembly:
         handle = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             extract(handle, rest, self._open, Options(attributes=attributes))
-        except DigestMismatch as error:
-            # a staged content that a power cut damaged: fetched anew by the next run
-            (self._work / "contents" / str(error.detail.get("expected", ""))).unlink(missing_ok=True)
-            raise
         finally:
             os.close(handle)
         self.target.document(self.revision).write_bytes(zstd.compress(encode_tree(self.tree), DOCUMENT_LEVEL))

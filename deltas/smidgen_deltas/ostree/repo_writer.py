@@ -73,7 +73,7 @@ class RepositoryWriter:
             with storage(path):
                 for folder in FOLDERS:
                     (path / folder).mkdir(parents=True, exist_ok=True)
-                _replace(path / "config", format_config(mode))
+                _replace(path / "config", format_config(mode), path / "tmp")
         return cls(Repository.open(path))
 
     @contextlib.contextmanager
@@ -165,7 +165,7 @@ class Transaction:
             _flush(path)
             for target, commit in self._refs:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _replace(target, commit.hex().encode() + b"\n")
+                _replace(target, commit.hex().encode() + b"\n", path / "tmp")
             self._staged.clear()
             self._refs.clear()
 
@@ -280,9 +280,12 @@ def _write_new(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write a small file so that after a power cut it is either the old or the new one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def _replace(path: Path, data: bytes, folder: Path) -> None:
+    """Write a small file so that after a power cut it is either the old or the new one.
+
+    folder: where it is written first; not beside `path`, as every file in `refs/` is a ref to stock ostree.
+    """
+    part = folder / f"{path.name}.{os.getpid()}.part"
     with part.open("wb") as file:
         file.write(data)
         file.flush()
