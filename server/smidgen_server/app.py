@@ -31,11 +31,13 @@ def create_app(services: Services) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = services.settings.limits.threads
         await run_in_threadpool(services.tasks.start, services, HANDLERS)
+        await run_in_threadpool(services.jobs.start, services)
         tidying = asyncio.create_task(_tidy(services))
         try:
             yield
         finally:
             tidying.cancel()
+            await run_in_threadpool(services.jobs.stop)
             await run_in_threadpool(services.tasks.stop)
 
     subscribe(services)

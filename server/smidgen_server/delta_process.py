@@ -1,8 +1,8 @@
-"""The process that makes one delta: `python -m smidgen_server.delta_process`, started by services.deltas.
+"""The process that makes one delta: `python -m smidgen_server.delta_process`, started by services.delta_worker.
 
-Standard input: one line of JSON {"settings", "source", "target" (row ids of revisions), "out" (open file)}, then open
-for as long as the server lives. Standard output: lines {"done", "total"}, at the end {"size", "raw_size", "memory",
-"scratch", "cpu", "header", "features"} or {"error"}.
+Standard input: one line of JSON, the order (delta_worker.Order), then open for as long as the delta is wanted: at its
+end the process goes, whatever it is doing. Standard output: lines {"done", "total"}, and a last one that says what came
+of it (delta_worker.Outcome). The files of the delta go to the blob store unless the delta saves too little.
 """
 
 from __future__ import annotations
@@ -11,34 +11,48 @@ import json
 import os
 import resource
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
 from typing import IO, Any, Final
 
-from smidgen_deltas.engine.make import make
+from sqlalchemy.exc import NoResultFound
+
 from smidgen_deltas.errors import SmidgenError
-from smidgen_deltas.native.delta import LEAD, decode_header, decode_lead
+from smidgen_server.blobs.base import BlobStore
 from smidgen_server.blobs.choose import open_store
+from smidgen_server.index import surface
 from smidgen_server.index.base import Index
-from smidgen_server.services.delta_sources import open_tree
-from smidgen_server.settings import Settings
+from smidgen_server.services import delta_formats
+from smidgen_server.services.delta_cost import packs_cost
+from smidgen_server.services.delta_formats import Work
+from smidgen_server.settings import DeltaSettings, Settings
 
 LINE_SECONDS: Final = 0.5
+BLOCK: Final = 1 << 20
+PER_THREAD: Final = 256 << 20  # bytes of the memory limit; more threads than fit would break it
 
 
 def main() -> None:
     order = json.loads(sys.stdin.readline())
-    threading.Thread(target=_leave_with_the_server, daemon=True).start()
+    threading.Thread(target=_leave_when_unwanted, daemon=True).start()
     settings = Settings.model_validate(order["settings"])
+    if not settings.data.is_dir():  # another machine
+        settings = settings.model_copy(update={"data": Path(tempfile.gettempdir())})
     limit = settings.deltas.memory_bytes
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     os.nice(5)
     try:
-        with os.fdopen(order["out"], "r+b") as out:
-            say(**_make(settings, order["source"], order["target"], out))
+        say(**_run(settings, order))
     except SmidgenError as error:
         say(error=str(error))
+    except NoResultFound:
+        say(error="a revision is gone")
     except MemoryError:
         say(error=f"more than {limit} bytes of memory are needed")
 
@@ -47,29 +61,51 @@ def say(**words: Any) -> None:
     print(json.dumps(words), flush=True)
 
 
-def _make(settings: Settings, source: int, target: int, out: IO[bytes]) -> dict[str, Any]:
-    index = Index(settings.database_url, pool_size=settings.deltas.workers)
+def threads(settings: DeltaSettings) -> int:
+    """How many threads make a delta: all cores by default, as far as memory goes."""
+    wanted = settings.workers or len(os.sched_getaffinity(0))
+    return max(1, min(wanted, settings.memory_bytes // PER_THREAD))
+
+
+def _run(settings: Settings, order: dict[str, Any]) -> dict[str, Any]:
+    count = threads(settings.deltas)
+    index, store = Index(settings.database_url, pool_size=count), open_store(settings)
     try:
-        store = open_store(settings)
-        old, new = open_tree(index, store, source), open_tree(index, store, target)
-        with ThreadPoolExecutor(settings.deltas.workers) as executor:
-            report = make([old], new, out, settings.deltas.effort, executor, _Lines())
+        with index.read() as session:
+            sources = tuple(surface.get_revision(session, number) for number in order["sources"])
+            target = surface.get_revision(session, order["target"])
+        with ExitStack() as files, ThreadPoolExecutor(count) as executor:
+            written: dict[str, IO[bytes]] = {}
+            work = Work(index, store, sources, target, settings.deltas, executor, _Lines())
+            facts = delta_formats.find(order["format"]).build(work, _creator(written, files, settings.data))
+            size = sum(file.seek(0, os.SEEK_END) for file in written.values())
+            cost = packs_cost(store, sources, target)
+            if size > order["keep_share"] * cost:
+                return {"useless": f"{size} bytes save too little: the full update costs {cost}", "cost": cost}
+            stored = [(name, *_store(store, file)) for name, file in written.items()]
     finally:
         index.close()
-    out.flush()
-    out.seek(0)
-    lead = decode_lead(out.read(LEAD))
-    out.seek(lead.start)
-    header = decode_header(lead, out.read(lead.size))
-    return {
-        "size": report.size,
-        "raw_size": header.output,
-        "memory": header.memory,
-        "scratch": header.scratch,
-        "cpu": int(header.cpu),
-        "header": lead.sha256.hex(),
-        "features": [f"{one.name}-{one.version}" for one in header.transforms],
-    }
+    header = facts.header.hex() if facts.header else None
+    return {**asdict(facts), "header": header, "files": stored, "size": size, "cost": cost}
+
+
+def _creator(written: dict[str, IO[bytes]], files: ExitStack, folder: Path) -> Callable[[str], IO[bytes]]:
+    """Makes files without a name on disk, so that nothing is left behind however this ends."""
+
+    def create(name: str) -> IO[bytes]:
+        written[name] = files.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115 - it does
+        return written[name]
+
+    return create
+
+
+def _store(store: BlobStore, file: IO[bytes]) -> tuple[str, int]:
+    file.seek(0)
+    with store.writer() as writer:
+        while block := file.read(BLOCK):
+            writer.write(block)
+        digest, size = writer.finish()
+    return str(digest), size
 
 
 class _Lines:
@@ -84,7 +120,7 @@ class _Lines:
             say(done=done, total=total)
 
 
-def _leave_with_the_server() -> None:
+def _leave_when_unwanted() -> None:
     while sys.stdin.read(1):
         pass
     os._exit(1)

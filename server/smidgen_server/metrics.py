@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -39,6 +40,17 @@ class Metrics:
         self.delta_seconds = Histogram(
             "smidgen_delta_seconds", "Time to make a delta", buckets=(*SECONDS, 300, 1800), registry=self.registry
         )
+        self.job_retries = Counter("smidgen_job_retries", "Builds put off after a failure", registry=self.registry)
+        self.jobs_running = Gauge("smidgen_jobs_running", "Builds that this server waits for", registry=self.registry)
+        self.jobs = Gauge("smidgen_jobs", "Deltas in the index, by state", ("state",), registry=self.registry)
+        self.delta_stored = Gauge("smidgen_delta_stored_bytes", "Bytes of all ready deltas", registry=self.registry)
+
+    def show_jobs(self, states: Mapping[str, int], stored: int) -> None:
+        """How many deltas are in which state, and the bytes of the ready ones."""
+        self.jobs.clear()
+        for state, number in states.items():
+            self.jobs.labels(state).set(number)
+        self.delta_stored.set(stored)
 
     def render(self) -> bytes:
         return generate_latest(self.registry)

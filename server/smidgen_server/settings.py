@@ -85,19 +85,57 @@ class SurfaceSettings(Section):
     grace_seconds: int = Field(default=24 * 3600, ge=0, description="gc spares what is younger")
 
 
+class DeltaRule(Section):
+    """Which deltas the revisions of some refs get. What is not said is as in the section `deltas`."""
+
+    from_last: int | None = Field(default=None, ge=0, le=16)
+    from_named: tuple[str, ...] | None = Field(default=None, max_length=16)
+    from_nothing: bool | None = None
+    on_demand: bool | None = None
+    formats: tuple[str, ...] | None = Field(default=None, max_length=8)
+    keep_share: float | None = Field(default=None, gt=0, le=1)
+
+
+class DeltaPolicy(DeltaRule):
+    """A rule for the refs that match; of several the one with the longest patterns counts."""
+
+    repos: str = Field(default="*", min_length=1, max_length=300, description='pattern of "kind/name", as "ostree/os"')
+    refs: str = Field(default="*", min_length=1, max_length=300, description="pattern of branches or tags")
+
+
 class DeltaSettings(Section):
     """Deltas are made in the background after a revision was published; a process of its own makes each."""
 
     from_last: int = Field(
         default=3, ge=0, le=16, description="earlier revisions of a ref to make deltas from; 0: none"
     )
+    from_named: tuple[str, ...] = Field(
+        default=(), max_length=16, description="revisions to make deltas from: digests, or refs of the same repository"
+    )
+    from_nothing: bool = Field(default=False, description="make a delta for devices that have nothing")
+    on_demand: bool = Field(default=False, description="make a delta when a device asks for one")
+    formats: tuple[str, ...] = Field(default=("smidgen",), max_length=8)
+    policies: tuple[DeltaPolicy, ...] = Field(default=(), description="other rules for some repositories and refs")
     effort: Literal["fast", "default", "best"] = Field(default="default", description="time spent for smaller deltas")
-    workers: int = Field(default=2, ge=1, le=256, description="threads that make one delta")
+    executor: str = Field(
+        default="processes",
+        pattern=r"^(processes|dask(\+tls)?://[^/]+)$",
+        description="where deltas are made: processes of this machine, or the workers of dask://HOST:PORT",
+    )
+    builds: int = Field(default=1, ge=1, le=256, description="deltas made at once")
+    workers: int = Field(default=0, ge=0, le=256, description="threads that make one delta; 0: as many as cores")
     keep_share: float = Field(
-        default=0.9, gt=0, le=1, description="a delta is kept when it has at most this share of the bytes of the packs"
+        default=0.9, gt=0, le=1, description="a delta is kept when it has at most this share of the full update"
+    )
+    budget_bytes: int | None = Field(
+        default=None, ge=0, description="most bytes of all deltas together; the least useful go first"
     )
     attempts: int = Field(default=3, ge=1, le=100, description="builds that fail or die before a pair is set aside")
+    retry_seconds: float = Field(default=30, ge=0, le=86400, description="wait after a failed build; doubles each time")
+    lease_seconds: int = Field(default=60, ge=2, le=3600, description="a silent server's builds are taken over then")
+    build_seconds: int = Field(default=6 * 3600, ge=1, description="most time of one build")
     memory_bytes: int = Field(default=4 * GIB, ge=256 * MIB, description="most memory of one build")
+    demand_queue: int = Field(default=64, ge=1, le=10000, description="deltas that devices may ask for at once")
 
 
 class OstreeSettings(Section):

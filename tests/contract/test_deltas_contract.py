@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from smidgen_deltas.digest import Digest
-from smidgen_server.index import content, deltas, repos, surface, tasks
+from smidgen_server.index import content, delta_uses, deltas, jobs, repos, surface
 from smidgen_server.index.base import Index
 from smidgen_server.services import delta_plan
 from smidgen_server.settings import DeltaSettings
@@ -53,17 +53,33 @@ def publish(index: Index, name: str, *, tree: str = "", last: int = 3) -> int:
 
 def sources(index: Index, target: int) -> list[int]:
     with index.read() as session:
-        return [row.source_id for row in deltas.listing(session, target)]
+        return [row.sources[0] for row in deltas.to_target(session, target)]
 
 
 def make(index: Index, target: int) -> int:
-    """Let the first delta to `target` be ready; its blob's id."""
+    """Let the newest waiting delta to `target` be ready; its blob's id."""
     blob = part(index, f"delta to {target}")
     with index.session() as session:
-        row = deltas.listing(session, target)[0]
-        assert deltas.begin(session, row.id) == 1
-        assert deltas.finish(session, row.id, deltas.Made(blob.blob_id, 99, 7, 8, 2, bytes(32), ("xz-1", "gzip-1")))
+        row = jobs.claim(session, "me", now=1)
+        while row is not None and row.target_id != target:
+            row = jobs.claim(session, "me", now=1)
+        assert row is not None
+        assert deltas.finish(session, row.id, "me", made(blob), now=1)
     return blob.blob_id
+
+
+def made(blob: surface.Part) -> deltas.Made:
+    return deltas.Made(
+        files=((deltas.FILE, blob.blob_id),),
+        cost=1000,
+        size=blob.size,
+        raw_size=99,
+        memory=7,
+        scratch=8,
+        cpu=2,
+        header=bytes(32),
+        features=("xz-1", "gzip-1"),
+    )
 
 
 def readable(index: Index, target: int) -> bool:
@@ -79,15 +95,15 @@ def test_from_the_last_revisions_of_the_ref_each_pair_once(index: Index) -> None
     publish(index, "c")
     assert sources(index, third) == [fourth, second, first]
     with index.read() as session:
-        queued = [row.payload["delta"] for row in tasks.listing(session)]
-    assert len(queued) == len(set(queued)) == 7
+        found = jobs.listing(session, before=None, limit=100)
+    assert [row.state for row in found] == [deltas.WAITING] * 7
 
 
 def test_zero_switches_them_off(index: Index) -> None:
     publish(index, "a", last=0)
     assert sources(index, publish(index, "b", last=0)) == []
     with index.read() as session:
-        assert tasks.listing(session) == []
+        assert jobs.listing(session, before=None, limit=100) == []
 
 
 def test_a_ready_delta_is_offered_and_readable(index: Index) -> None:
@@ -124,16 +140,51 @@ def test_a_new_surface_of_a_revision_drops_its_deltas_the_same_one_keeps_them(in
         assert deltas.offers(session, second) == ()
 
 
-def test_builds_are_counted_and_settled_once(index: Index) -> None:
-    publish(index, "a")
+def test_a_delta_from_several_revisions_names_them_all_and_goes_with_any(index: Index) -> None:
+    first, second = publish(index, "a", last=0), publish(index, "b", last=0)
+    target = publish(index, "c", last=0)
+    wish = deltas.Wish(1, target, (second, first))
+    with index.session() as session:
+        number = deltas.want(session, wish, now=1)
+        assert number is not None and deltas.want(session, wish, now=1) is None
+        found = deltas.find_wish(session, wish)
+        assert found is not None and (found.id, found.sources) == (number, (second, first))
+    make(index, target)
+    with index.session() as session:
+        (offer,) = deltas.offers(session, target)
+        assert offer.sources == (Digest.of(b"b"), Digest.of(b"a"))
+        assert deltas.targets_from(session, first) == [target]
+        assert surface.delete_revision(session, first)
+        assert deltas.offers(session, target) == ()
+    assert not readable(index, target)
+
+
+def test_a_delta_from_nothing_is_one_more(index: Index) -> None:
+    first = publish(index, "a", last=0)
     target = publish(index, "b")
     with index.session() as session:
-        (row,) = deltas.listing(session, target)
-        assert (deltas.begin(session, row.id), deltas.begin(session, row.id)) == (1, 2)
-        deltas.give_back(session, row.id)
-        assert deltas.begin(session, row.id) == 2
-        deltas.settle(session, row.id, deltas.FAILED, "poison")
-        assert deltas.begin(session, row.id) is None
-        deltas.settle(session, row.id, deltas.USELESS, "too late")
-        found = deltas.find(session, row.id)
-    assert found is not None and (found.state, found.reason) == (deltas.FAILED, "poison")
+        assert deltas.want(session, deltas.Wish(1, target, ()), now=1) is not None
+        assert [row.sources for row in deltas.to_target(session, target)] == [(first,), ()]
+
+
+def test_the_least_useful_go_first_when_all_are_too_large(index: Index) -> None:
+    publish(index, "a", last=0)
+    targets = [publish(index, name, last=1) for name in ("b", "c", "d")]
+    for target in targets:
+        make(index, target)
+    fetched = {str(Digest.of(f"delta to {targets[0]}".encode())): 3, str(Digest.of(b"something else")): 9}
+    with index.session() as session:
+        delta_uses.count(session, fetched, now=10)
+        assert delta_uses.evict(session, 30, now=10) == []
+        assert delta_uses.evict(session, 29, now=10) == [(1, targets[1])]
+        assert delta_uses.stored(session) == 20
+        assert delta_uses.evict(session, 10, now=10) == [(1, targets[2])]
+        assert [jobs.counts(session)[state] for state in (deltas.READY, deltas.EVICTED)] == [1, 2]
+    assert [readable(index, target) for target in targets] == [True, False, False]
+
+
+def test_uses_fade(index: Index) -> None:
+    assert delta_uses.faded(8.0, 2 * delta_uses.HALF_LIFE) == 2.0
+    assert delta_uses.faded(8.0, -5) == 8.0
+    assert delta_uses.usefulness(100, 1100, 2.0) == 20.0
+    assert delta_uses.usefulness(100, 50, 2.0) == 0

@@ -16,13 +16,12 @@ from smidgen_deltas.ostree.repo import Repository
 from smidgen_server.index import deltas
 from smidgen_server.services import ingest_oci, ingest_ostree
 from smidgen_server.services.container import Services, open_services
-from smidgen_server.services.task_kinds import HANDLERS
 from smidgen_server.services.tasks import no_progress
 from smidgen_server.settings import Settings
 from support.device_trees import make_image
 from support.devices import Device
 from support.ostree import ostree
-from support.releases import release, rows, settled
+from support.releases import release, rows, settled, until
 from support.server import RunningServer, ServerFactory
 from support.surface import fetch_document
 
@@ -168,7 +167,7 @@ def test_what_was_published_without_a_server_gets_its_delta_when_one_starts(
 
 
 def test_a_pair_that_cannot_be_built_is_set_aside(server_factory: ServerFactory, tmp_path: Path) -> None:
-    server = server_factory(deltas={"attempts": 2})
+    server = server_factory(deltas={"attempts": 2, "retry_seconds": 0})
     publish(server, tmp_path, 1)
     with server.client() as client:
         lost = fetch_document(client, "ostree/os/stable").tree.digest
@@ -187,21 +186,17 @@ def test_a_delta_that_saves_too_little_is_not_kept(server_factory: ServerFactory
     publish(server, tmp_path, 2)
     (row,) = settled(server.services)
     assert row.state == deltas.USELESS
-    assert row.reason and "the packs cost" in row.reason
+    assert row.reason and "the full update costs" in row.reason
 
 
 def test_a_build_that_is_stopped_goes_back_to_the_queue(tmp_path: Path) -> None:
     with open_services(Settings(data=tmp_path / "data")) as services:
         publish(services, tmp_path, 1)
         publish(services, tmp_path, 2)
-        (task,) = services.tasks.listing(("queued",), None, 10)
-        services.tasks.start(services, HANDLERS)
-        with pytest.raises(TimeoutError):
-            services.tasks.wait(task.id, timeout=0.5)  # its process has hardly started by then
-        (row,) = rows(services.index)
-        assert (row.state, row.attempts) == (deltas.WAITING, 1)
-        services.tasks.stop()
+        services.jobs.start(services)
+        (row,) = until(services.index, lambda found: found[0].state == deltas.BUILDING)
+        assert row.attempts == 1  # its process has hardly started by now
+        services.jobs.stop()
         (row,) = rows(services.index)
         assert (row.state, row.attempts) == (deltas.WAITING, 0)
-        assert [one.id for one in services.tasks.listing(("queued",), None, 10)] == [task.id]
         assert [path.name for path in (tmp_path / "data").iterdir() if path.name.startswith("tmp")] == []

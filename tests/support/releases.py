@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import lzma
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
-
-from sqlalchemy import select
 
 from smidgen_server.index import deltas
 from smidgen_server.index.base import Index
@@ -43,15 +44,23 @@ def write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def settled(services: Services, timeout: float = 60.0) -> list[deltas.DeltaRow]:
-    """All deltas, once none waits any more."""
-    active = ("queued", "running")
-    while waiting := [row.id for row in services.tasks.listing(active, None, 1000) if row.kind == "delta"]:
-        services.tasks.wait(waiting[-1], timeout)
-    return rows(services.index)
+def settled(services: Services, timeout: float = 120.0) -> list[deltas.DeltaRow]:
+    """All deltas, once none is to be built any more."""
+    return until(services.index, lambda found: all(row.state not in deltas.ACTIVE for row in found), timeout)
+
+
+def until(
+    index: Index, wanted: Callable[[list[deltas.DeltaRow]], bool], timeout: float = 120.0
+) -> list[deltas.DeltaRow]:
+    """All deltas, once they are as wanted. Raises TimeoutError."""
+    end, pause = time.monotonic() + timeout, threading.Event()
+    while not wanted(found := rows(index)):
+        if time.monotonic() > end:
+            raise TimeoutError(f"deltas after {timeout} s: {found}")
+        pause.wait(0.05)
+    return found
 
 
 def rows(index: Index) -> list[deltas.DeltaRow]:
     with index.read() as session:
-        numbers = list(session.scalars(select(delta.c.id).order_by(delta.c.id)))
-        return [row for number in numbers if (row := deltas.find(session, number)) is not None]
+        return [deltas.as_row(row) for row in session.execute(deltas.rows().order_by(delta.c.id))]

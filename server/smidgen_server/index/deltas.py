@@ -1,11 +1,13 @@
 """Rows of deltas, and of what refs pointed at before.
 
-waiting -> ready | useless | failed. A ready delta's blob is listed among those that readers of the target may fetch.
-A revision whose surface changed loses its deltas: they were made from its tree documents.
+waiting -> building -> ready | useless | failed | cancelled; a build that is given back waits again (`index.jobs`), and
+a ready delta may be evicted (`index.delta_uses`). The blobs of a ready delta are listed among those that readers of the
+target may fetch. A revision whose surface changed loses its deltas: they were made from its tree documents.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,41 +15,80 @@ from sqlalchemy import Row, Select, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from smidgen_deltas.digest import Digest
-from smidgen_deltas.native.refdoc import DeltaOffer, Piece
-from smidgen_server.index.base import insert_ignore
+from smidgen_deltas.native.refdoc import MAX_DELTAS, DeltaOffer, Piece
+from smidgen_server.index.base import insert_ignore, insert_new
 from smidgen_server.index.tables.core import blob
-from smidgen_server.index.tables.deltas import delta, ref_history
+from smidgen_server.index.tables.deltas import delta, delta_file, delta_source, ref_history
 from smidgen_server.index.tables.surface import ref, revision, revision_blob
 
 WAITING: Final = "waiting"
+BUILDING: Final = "building"
 READY: Final = "ready"
 USELESS: Final = "useless"
 FAILED: Final = "failed"
+EVICTED: Final = "evicted"
+CANCELLED: Final = "cancelled"
+ACTIVE: Final = (WAITING, BUILDING)
+
+SMIDGEN: Final = "smidgen"  # the format of our own client, offered in ref documents
+FILE: Final = "delta"  # name of the only file of that format
 
 
 @dataclass(frozen=True, slots=True)
 class DeltaRow:
-    """One delta; `attempts` counts builds that were begun, `reason` tells about the state."""
+    """One delta and its build.
+
+    Args:
+        sources: row ids of revisions; none: from nothing.
+        reason: of the state.
+        attempts: builds that were begun; done, total: bytes, of the build under way.
+        not_before, created, finished: UTC seconds.
+        cost: bytes of the full update; size: of the delta.
+    """
 
     id: int
     repo_id: int
-    source_id: int
     target_id: int
+    sources: tuple[int, ...]
+    format: str
     state: str
-    attempts: int
     reason: str | None
+    priority: int
+    keep_share: float
+    attempts: int
+    not_before: int
+    done: int
+    total: int
+    cost: int
+    size: int
+    created: int
+    finished: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A delta that is wanted; see DeltaRow. priority: higher is built first."""
+
+    repo_id: int
+    target_id: int
+    sources: tuple[int, ...]
+    format: str = SMIDGEN
+    priority: int = 0
+    keep_share: float = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a build gave. Sizes in bytes; memory, scratch, cpu: as in the header; header: sha256 of its stored form."""
+    """What a build gave. Sizes in bytes; memory, scratch and cpu as the header says; header: its stored sha256."""
 
-    blob_id: int
+    files: tuple[tuple[str, int], ...]  # name, row id of the blob
+    cost: int
+    size: int
     raw_size: int
     memory: int
     scratch: int
     cpu: int
-    header: bytes
+    header: bytes | None
     features: tuple[str, ...]
 
 
@@ -71,98 +112,97 @@ def earlier_targets(session: Session, ref_id: int, *, but: int, limit: int) -> l
     return list(session.scalars(query))
 
 
-def want(session: Session, repo_id: int, source_id: int, target_id: int, *, now: int) -> int | None:
+def want(session: Session, wish: Wish, *, now: int) -> int | None:
     """Add a waiting delta; its id, or None when there is one already, in whatever state."""
-    where = (delta.c.source_id == source_id, delta.c.target_id == target_id)
-    if session.execute(select(delta.c.id).where(*where)).first():
-        return None
-    row = {
-        "repo_id": repo_id,
-        "source_id": source_id,
-        "target_id": target_id,
+    key = "+".join(map(str, wish.sources))
+    zero = ("attempts", "beat", "done", "total", "cost", "size", "raw_size", "memory", "scratch", "cpu")
+    row: dict[str, Any] = dict.fromkeys(zero, 0) | {
+        "repo_id": wish.repo_id,
+        "target_id": wish.target_id,
+        "sources": key,
+        "format": wish.format,
         "state": WAITING,
-        "attempts": 0,
-        "raw_size": 0,
-        "memory": 0,
+        "priority": wish.priority,
+        "keep_share": wish.keep_share,
+        "not_before": now,
         "features": "",
+        "uses": 1.0,
+        "used": now,
         "created": now,
     }
-    insert_ignore(session, delta, [row])
-    return int(session.execute(select(delta.c.id).where(*where)).scalar_one())
+    number = insert_new(session, delta, row)
+    if number is not None:
+        rows = [{"delta_id": number, "revision_id": one, "position": at} for at, one in enumerate(wish.sources)]
+        insert_ignore(session, delta_source, rows)
+    return number
 
 
 def find(session: Session, number: int) -> DeltaRow | None:
-    found = session.execute(_rows().where(delta.c.id == number)).one_or_none()
-    return _row(found) if found else None
+    found = session.execute(rows().where(delta.c.id == number)).one_or_none()
+    return as_row(found) if found else None
 
 
-def listing(session: Session, target_id: int) -> list[DeltaRow]:
+def find_wish(session: Session, wish: Wish) -> DeltaRow | None:
+    """The delta between these revisions in this format."""
+    key = "+".join(map(str, wish.sources))
+    where = (delta.c.sources == key, delta.c.target_id == wish.target_id, delta.c.format == wish.format)
+    found = session.execute(rows().where(*where)).one_or_none()
+    return as_row(found) if found else None
+
+
+def to_target(session: Session, target_id: int) -> list[DeltaRow]:
     """All deltas to a revision, newest sources first."""
-    query = _rows().where(delta.c.target_id == target_id).order_by(delta.c.source_id.desc())
-    return [_row(found) for found in session.execute(query)]
+    found = [as_row(row) for row in session.execute(rows().where(delta.c.target_id == target_id))]
+    return sorted(found, key=lambda row: row.sources, reverse=True)
 
 
-def begin(session: Session, number: int) -> int | None:
-    """Count one more build of a waiting delta; how many it are now. None when it does not wait (any more)."""
+def finish(session: Session, number: int, lease: str, made: Made, *, now: int) -> bool:
+    """building -> ready; readers of the target may fetch the files. False when the build is no longer the lease's."""
     query = (
         update(delta)
-        .where(delta.c.id == number, delta.c.state == WAITING)
-        .values(attempts=delta.c.attempts + 1)
-        .returning(delta.c.attempts)
-    )
-    return session.execute(query).scalar_one_or_none()
-
-
-def give_back(session: Session, number: int) -> None:
-    """A build was interrupted through no fault of its own: it does not count."""
-    session.execute(
-        update(delta).where(delta.c.id == number, delta.c.state == WAITING).values(attempts=delta.c.attempts - 1)
-    )
-
-
-def settle(session: Session, number: int, state: str, reason: str) -> None:
-    """Set the state of a waiting delta, with its reason."""
-    session.execute(
-        update(delta).where(delta.c.id == number, delta.c.state == WAITING).values(state=state, reason=reason[:2000])
-    )
-
-
-def finish(session: Session, number: int, made: Made) -> bool:
-    """waiting -> ready; readers of the target may fetch the blob. False when the delta is not wanted any more."""
-    query = (
-        update(delta)
-        .where(delta.c.id == number, delta.c.state == WAITING)
+        .where(delta.c.id == number, delta.c.state == BUILDING, delta.c.lease == lease)
         .values(
             state=READY,
             reason=None,
-            blob_id=made.blob_id,
+            lease=None,
+            cost=made.cost,
+            size=made.size,
             raw_size=made.raw_size,
             memory=made.memory,
             scratch=made.scratch,
             cpu=made.cpu,
             header=made.header,
             features=" ".join(made.features),
+            uses=1.0,
+            used=now,
+            finished=now,
         )
         .returning(delta.c.target_id)
     )
     target = session.execute(query).scalar_one_or_none()
-    if target is not None:
-        insert_ignore(session, revision_blob, [{"revision_id": target, "blob_id": made.blob_id}])
-    return target is not None
+    if target is None:
+        return False
+    files = [{"delta_id": number, "name": name, "blob_id": blob_id} for name, blob_id in made.files]
+    insert_ignore(session, delta_file, files)
+    insert_ignore(session, revision_blob, [{"revision_id": target, "blob_id": blob_id} for _, blob_id in made.files])
+    return True
 
 
 def offers(session: Session, target_id: int) -> tuple[DeltaOffer, ...]:
-    """The deltas to a revision, as its ref document names them: newest source first."""
+    """The deltas to a revision that its ref document names: the most used, newest source first."""
     query = (
-        select(delta, revision.c.digest.label("source"), blob.c.digest.label("blob"), blob.c.size.label("size"))
-        .join(revision, revision.c.id == delta.c.source_id)
-        .join(blob, blob.c.id == delta.c.blob_id)
-        .where(delta.c.target_id == target_id, delta.c.state == READY)
-        .order_by(delta.c.source_id.desc())
+        select(delta, blob.c.digest.label("blob"))
+        .join(delta_file, delta_file.c.delta_id == delta.c.id)
+        .join(blob, blob.c.id == delta_file.c.blob_id)
+        .where(delta.c.target_id == target_id, delta.c.state == READY, delta.c.format == SMIDGEN)
+        .order_by(delta.c.uses.desc(), delta.c.id.desc())
+        .limit(MAX_DELTAS)
     )
+    found = sorted(((_ids(row.sources), row) for row in session.execute(query)), key=lambda one: one[0], reverse=True)
+    names = digests(session, {number for sources, _ in found for number in sources})
     return tuple(
         DeltaOffer(
-            sources=(Digest.parse(row.source),),
+            sources=tuple(names[number] for number in sources),
             piece=Piece(Digest.parse(row.blob), row.size, row.raw_size),
             memory=row.memory,
             scratch=row.scratch,
@@ -170,8 +210,14 @@ def offers(session: Session, target_id: int) -> tuple[DeltaOffer, ...]:
             features=tuple(row.features.split()),
             header=Digest.from_raw(row.header),
         )
-        for row in session.execute(query)
+        for sources, row in found
     )
+
+
+def digests(session: Session, revisions: Iterable[int]) -> dict[int, Digest]:
+    """Digests of revisions by row id."""
+    query = select(revision.c.id, revision.c.digest).where(revision.c.id.in_(list(revisions)))
+    return {number: Digest.parse(text) for number, text in session.execute(query)}
 
 
 def refs_at(session: Session, target_id: int) -> list[str]:
@@ -179,36 +225,56 @@ def refs_at(session: Session, target_id: int) -> list[str]:
     return list(session.scalars(select(ref.c.name).where(ref.c.revision_id == target_id).order_by(ref.c.name)))
 
 
+def targets_from(session: Session, revision_id: int) -> list[int]:
+    """Other revisions to which there is a ready delta from this one."""
+    query = (
+        select(delta.c.target_id)
+        .join(delta_source, delta_source.c.delta_id == delta.c.id)
+        .where(delta_source.c.revision_id == revision_id, delta.c.state == READY, delta.c.target_id != revision_id)
+        .distinct()
+    )
+    return sorted(session.scalars(query))
+
+
 def forget(session: Session, revision_id: int) -> None:
     """Remove all deltas from and to a revision; nobody may fetch them any more."""
-    where = or_(delta.c.source_id == revision_id, delta.c.target_id == revision_id)
-    for target_id, blob_id in session.execute(select(delta.c.target_id, delta.c.blob_id).where(where)).all():
-        if blob_id is not None:
-            session.execute(
-                delete(revision_blob).where(
-                    revision_blob.c.revision_id == target_id, revision_blob.c.blob_id == blob_id
-                )
-            )
-    session.execute(delete(delta).where(where))
+    sources = select(delta_source.c.delta_id).where(delta_source.c.revision_id == revision_id)
+    query = select(delta.c.id).where(or_(delta.c.target_id == revision_id, delta.c.id.in_(sources)))
+    numbers = list(session.scalars(query))
+    drop_files(session, numbers)
+    session.execute(delete(delta).where(delta.c.id.in_(numbers)))
+
+
+def drop_files(session: Session, numbers: Sequence[int]) -> None:
+    """Nobody may fetch these deltas any more; their blobs are garbage if nothing else needs them."""
+    for number in numbers:
+        held = select(delta_file.c.blob_id).where(delta_file.c.delta_id == number)
+        target = select(delta.c.target_id).where(delta.c.id == number).scalar_subquery()
+        session.execute(
+            delete(revision_blob).where(revision_blob.c.revision_id == target, revision_blob.c.blob_id.in_(held))
+        )
+        session.execute(delete(delta_file).where(delta_file.c.delta_id == number))
 
 
 def blobs_to(session: Session, target_id: int) -> set[int]:
     """Row ids of the blobs of all ready deltas to a revision."""
-    query = select(delta.c.blob_id).where(delta.c.target_id == target_id, delta.c.blob_id.is_not(None))
-    return {number for number in session.scalars(query) if number is not None}
-
-
-def _rows() -> Select[Any]:
-    return select(
-        delta.c.id,
-        delta.c.repo_id,
-        delta.c.source_id,
-        delta.c.target_id,
-        delta.c.state,
-        delta.c.attempts,
-        delta.c.reason,
+    query = (
+        select(delta_file.c.blob_id)
+        .join(delta, delta.c.id == delta_file.c.delta_id)
+        .where(delta.c.target_id == target_id)
     )
+    return set(session.scalars(query))
 
 
-def _row(found: Row[*tuple[Any, ...]]) -> DeltaRow:
-    return DeltaRow(**found._mapping)
+def rows() -> Select[Any]:
+    """Columns of DeltaRow; for `as_row`."""
+    return select(*(delta.c[name] for name in DeltaRow.__dataclass_fields__))
+
+
+def as_row(found: Row[*tuple[Any, ...]]) -> DeltaRow:
+    values = dict(found._mapping)
+    return DeltaRow(**values | {"sources": _ids(values["sources"])})
+
+
+def _ids(text: str) -> tuple[int, ...]:
+    return tuple(int(one) for one in text.split("+") if one)

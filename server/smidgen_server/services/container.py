@@ -15,6 +15,7 @@ from smidgen_server.index.base import Index
 from smidgen_server.metrics import Metrics
 from smidgen_server.services.auth import Auth
 from smidgen_server.services.events import Events
+from smidgen_server.services.jobs import Jobs
 from smidgen_server.services.keys import SigningKeys
 from smidgen_server.services.ostree_read import OstreeReader
 from smidgen_server.services.tasks import Tasks
@@ -23,7 +24,7 @@ from smidgen_server.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """See the classes. `tasks` runs only between `Tasks.start` and `Tasks.stop`."""
+    """See the classes. `tasks` and `jobs` run only between their `start` and `stop`."""
 
     settings: Settings
     index: Index
@@ -34,6 +35,7 @@ class Services:
     metrics: Metrics
     tasks: Tasks
     ostree: OstreeReader
+    jobs: Jobs = field(default_factory=Jobs)
     events: Events = field(default_factory=Events)
 
 

@@ -1,0 +1,103 @@
+"""The formats in which deltas are made. A format is a module that does what `Format` says, and a line in FORMATS.
+
+Formats run in two places: `build` in the process that makes a delta (nothing else of the server is there), the rest
+in the server. A module is loaded when its format is first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from importlib import import_module
+from typing import IO, TYPE_CHECKING, Final, Protocol, cast
+
+from sqlalchemy.orm import Session
+
+from smidgen_deltas.errors import SettingsError
+from smidgen_server.blobs.base import BlobReader
+from smidgen_server.index.base import Index
+from smidgen_server.index.deltas import SMIDGEN
+from smidgen_server.index.surface import Revision
+from smidgen_server.settings import DeltaSettings
+
+if TYPE_CHECKING:
+    from smidgen_server.services.container import Services
+    from smidgen_server.services.refs import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A format: its module, the kinds of repositories it is for, the most revisions that a delta can start from."""
+
+    module: str
+    kinds: tuple[str, ...]
+    sources: int
+
+
+FORMATS: Final[Mapping[str, Registered]] = {
+    SMIDGEN: Registered("smidgen_server.services.delta_smidgen", ("ostree", "oci"), sources=4),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a build has to work with.
+
+    Args:
+        sources: none for a delta from nothing.
+        executor: for the pieces of the delta.
+        announce: called with bytes done and bytes in all.
+    """
+
+    index: Index
+    blobs: BlobReader
+    sources: tuple[Revision, ...]
+    target: Revision
+    settings: DeltaSettings
+    executor: Executor
+    announce: Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a delta asks of a device: see native.refdoc.DeltaOffer. Formats that do not declare it say 0."""
+
+    raw_size: int
+    memory: int = 0
+    scratch: int = 0
+    cpu: int = 0
+    header: bytes | None = None
+    features: tuple[str, ...] = ()
+
+
+class Format(Protocol):
+    """A module of this shape."""
+
+    def build(self, work: Work, create: Callable[[str], IO[bytes]]) -> Facts:
+        """Write the delta's files; `create` gives an empty one by name. They are not closed here.
+
+        A name is the path below the repository where the format has paths of its own. Raises SmidgenError.
+        """
+
+    def changed(self, services: Services, session: Session, kind: Kind, repo: str, target_id: int) -> None:
+        """The set of ready deltas to a revision is another one now: say so to readers, in the same transaction."""
+
+
+def find(name: str) -> Format:
+    """Raises SettingsError."""
+    check((name,))
+    return cast(Format, import_module(FORMATS[name].module))
+
+
+def check(names: Iterable[str]) -> None:
+    """Raises SettingsError unless all of them are formats."""
+    for name in names:
+        if name not in FORMATS:
+            raise SettingsError("unknown format of deltas", format=name[:64], known=", ".join(FORMATS))
+
+
+def fits(name: str, kind: str, sources: int) -> bool:
+    """Whether there is such a format, for this kind of repository and this number of sources."""
+    found = FORMATS.get(name)
+    return found is not None and kind in found.kinds and sources <= found.sources
