@@ -9,7 +9,6 @@ Rules
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +89,7 @@ def parse_keys(texts: Iterable[str], files: Iterable[Path]) -> dict[str, Ed25519
     for text in texts:
         try:
             raw = base64.b64decode(text, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise SettingsError("a key is the base64 of 32 bytes", given=text[:100]) from error
         if len(raw) != 32:
             raise SettingsError("a key is the base64 of 32 bytes", given=text[:100])

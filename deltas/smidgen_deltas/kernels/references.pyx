@@ -445,9 +445,10 @@ cdef _check(
 
 
 def _bounds(segments):
-    starts = [int(segments[i]) for i in range(0, len(segments), 4)]
-    ends = [int(segments[i]) + int(segments[i + 3]) for i in range(0, len(segments), 4)]
-    return (min(starts) + 64, min(max(ends), (1 << 64) - 1)) if starts else (1, 0)
+    starts = [int(segments[i]) for i in range(0, len(segments) - 3, 4)]
+    ends = [int(segments[i]) + int(segments[i + 3]) for i in range(0, len(segments) - 3, 4)]
+    largest = (1 << 64) - 1
+    return (min(min(starts) + 64, largest), min(max(ends), largest)) if starts else (1, 0)
 
 
 cdef uint64_t meaning(const unsigned char *image, int64_t size, const uint64_t[::1] segments, uint64_t address) noexcept nogil:

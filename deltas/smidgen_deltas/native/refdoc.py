@@ -8,7 +8,6 @@ immutable.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Mapping
@@ -204,7 +203,7 @@ def _parse(data: bytes) -> dict[str, Any]:
 def _base64(text: object) -> bytes:
     try:
         return base64.b64decode(str(text), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error is one; the plain one comes for text that is not ASCII
         raise RefDocumentInvalid("not base64") from error
 
 
