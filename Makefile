@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FUZZ_RUNS ?= 20000
 
-.PHONY: asan demo test serve check bench tools clean conformance conformance-official
+.PHONY: asan demo fuzz test serve check bench tools clean conformance conformance-official
 
 $(STAMP): pyproject.toml hatch_build.py requirements.lock $(wildcard deltas/smidgen_deltas/kernels/*.pyx)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -38,11 +39,16 @@ conformance: $(STAMP)
 conformance-official: $(STAMP)
 	$(BIN)/python tests/conformance/official.py
 
-# Slow: fetches corpora by package name, runs every method; reports in bench-data/report.
-# The codec's tests on kernels built with the address and undefined behaviour sanitizers.
+# Kernels built with the address and undefined behaviour sanitizers, under the tests and fuzz corpora that reach them.
 asan: $(STAMP)
 	$(BIN)/python tests/sanitized.py $(PYTEST_ARGS)
 
+# Every parser, unpacker and kernel on mutated input, so many times each; what breaks one is kept in build/fuzz.
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c requirements.lock --group fuzz
+	cd tests && $(abspath $(BIN))/python -m fuzz.run --runs $(FUZZ_RUNS) $(FUZZ_TARGETS)
+
+# Slow: fetches corpora by package name, runs every method; reports in bench-data/report.
 bench: $(STAMP)
 	$(BIN)/smidgen bench deltas
 	$(BIN)/smidgen bench update

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "build" / "sanitized"
 TESTS = ("tests/unit/test_patch_codec.py", "tests/unit/test_patch_relocatable.py", "tests/unit/test_kernel_align.py",
-         "tests/property/test_patch_mutation.py")  # fmt: skip
+         "tests/property/test_patch_mutation.py", "tests/property/test_fuzz_corpus.py")  # fmt: skip
 FLAGS = ("-shared", "-fPIC", "-O1", "-g", "-fno-strict-aliasing", "-fno-omit-frame-pointer",
          "-fsanitize=address,undefined", "-fno-sanitize=alignment")  # fmt: skip
 DIRECTIVES = ("boundscheck=False", "wraparound=False", "cdivision=True")

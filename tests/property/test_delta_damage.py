@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import random
-from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smidgen_deltas.engine import coding
 from smidgen_deltas.errors import SmidgenError
-from smidgen_deltas.native.delta import encode_header
-from support.delta_trees import Memory, apply_delta, delta_of, file_of, split_delta, tree_of
-
-RANDOM = random.Random(11)
-BASE = RANDOM.randbytes(4000)
-OLD = {"a": BASE, "b": b"text " * 300, "c": RANDOM.randbytes(500)}
-NEW = {"a": BASE[:2000] + b"new" + BASE[2100:], "b": b"text " * 310, "d": BASE[:1000]}
-OLD_TREE, OLD_STORE = tree_of(OLD)
-NEW_TREE, _ = tree_of(NEW)
-DELTA, _ = delta_of([OLD_TREE], NEW_TREE)
-HEADER, FRAMES = split_delta(DELTA)
-
-
-def store() -> Memory:
-    memory = Memory()
-    memory.bodies = dict(OLD_STORE.bodies)
-    return memory
-
-
-def check(memory: Memory) -> None:
-    """Whatever was finished is what its name says."""
-    for digest in memory.finished:
-        assert hashlib.sha256(memory.bodies[digest]).digest() == digest
+from support.delta_trees import apply_delta, delta_of, file_of
+from support.small_delta import DELTA, FRAMES, HEADER, forged, new_store, verify_finished
 
 
 @given(st.data())
@@ -42,36 +18,26 @@ def test_any_flipped_byte_is_refused(data: st.DataObject) -> None:
     damaged = bytearray(DELTA)
     at = data.draw(st.integers(0, len(DELTA) - 1))
     damaged[at] ^= data.draw(st.integers(1, 255))
-    memory = store()
+    memory = new_store()
     try:
         apply_delta(bytes(damaged), memory)
     except SmidgenError:
         pass
     else:
         raise AssertionError("a damaged delta was applied")
-    check(memory)
+    verify_finished(memory)
 
 
 @given(st.integers(0, len(DELTA) - 1))
 def test_any_truncation_is_refused(end: int) -> None:
-    memory = store()
+    memory = new_store()
     try:
         apply_delta(DELTA[:end], memory)
     except SmidgenError:
         pass
     else:
         raise AssertionError("a truncated delta was applied")
-    check(memory)
-
-
-def forged(number: int, frame: bytes, raw: int) -> bytes:
-    """The delta with one frame replaced and all digests made to fit: what a liar with our tools would send."""
-    infos = list(HEADER.frames)
-    old = infos[number]
-    infos[number] = type(old)(len(frame), raw, old.targets, hashlib.sha256(frame).digest())
-    header = replace(HEADER, frames=tuple(infos))
-    frames = [*FRAMES[:number], frame, *FRAMES[number + 1 :]]
-    return encode_header(header) + b"".join(frames)
+    verify_finished(memory)
 
 
 @settings(max_examples=300)
@@ -84,10 +50,10 @@ def test_forged_streams_are_refused_or_harmless(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 3))):
         chosen[data.draw(st.integers(0, len(chosen) - 1))] = data.draw(st.integers(0, 255))
     frame = coding.pack(coding.Streams(*(bytes(part) for part in parts)), "fast")
-    memory = store()
+    memory = new_store()
     with contextlib.suppress(SmidgenError):
         apply_delta(forged(number, frame, sum(len(part) for part in parts)), memory)
-    check(memory)
+    verify_finished(memory)
 
 
 @given(st.binary(max_size=120))

@@ -17,6 +17,7 @@ from smidgen_deltas.tar.pax import parse_records
 from smidgen_deltas.tar.reader import TarReader
 from smidgen_deltas.tar.recipe import Content, Literal, Piece, decode, encode, rebuild, split
 from support import tars
+from support.tar_bodies import Bodies
 
 LIMITS = Limits(headers=1000, trailer=1 << 20)
 SPARSE_1_0 = ((b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.realsize", b"99999"))
@@ -62,28 +63,6 @@ def mutated(draw: st.DrawFn) -> bytes:
                 block = bytes(data[start : start + 512])
                 data[start + 148 : start + 156] = b"%06o\0 " % checksum(block)
     return bytes(data)
-
-
-class Bodies:
-    """A sink that keeps contents by their digest."""
-
-    def __init__(self) -> None:
-        self.kept: dict[bytes, bytes] = {}
-
-    def __call__(self, member: object, size: int) -> Body:
-        return Body(self.kept)
-
-
-class Body:
-    def __init__(self, kept: dict[bytes, bytes]) -> None:
-        self._kept = kept
-        self._data = bytearray()
-
-    def write(self, data: bytes) -> None:
-        self._data += data
-
-    def finish(self, sha256: bytes) -> None:
-        self._kept[sha256] = bytes(self._data)
 
 
 def distinct(pieces: tuple[Piece, ...]) -> list[Content]:
