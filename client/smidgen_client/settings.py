@@ -1,7 +1,8 @@
 """The only place of the client that reads the environment.
 
 State lives in, by this order: `--state`, `SMIDGEN_STATE`, `/var/lib/smidgen` for root, `$XDG_STATE_HOME/smidgen`,
-`~/.local/state/smidgen`. A token comes from `--token-file`, else `SMIDGEN_TOKEN`.
+`~/.local/state/smidgen`. A token comes from `--token-file`, else `SMIDGEN_TOKEN`. What a device allows and prefers may be
+set once for all pulls: `SMIDGEN_PREFER`, `SMIDGEN_LINK`, `SMIDGEN_MAX_MEMORY`, `SMIDGEN_MAX_SCRATCH`.
 """
 
 from __future__ import annotations
@@ -27,11 +28,16 @@ class Environment:
         state: directory of the device's state.
         token: credential for the server, sent as Bearer; None for none.
         home: the user's home, where rootless containers-storage is looked for.
+        prefer, link, max_memory, max_scratch: defaults of the options of `smidgen pull` with these names, as written.
     """
 
     state: Path
     token: str | None
     home: Path
+    prefer: str = "auto"
+    link: str | None = None
+    max_memory: str | None = None
+    max_scratch: str | None = None
 
     @property
     def containers(self) -> Path:
@@ -48,7 +54,15 @@ def read_environment(
     token = read_token(token_file) if token_file else environ.get("SMIDGEN_TOKEN") or None
     if token is not None:
         _check_token(token)
-    return Environment(state=_state_directory(environ, state, home), token=token, home=home)
+    return Environment(
+        state=_state_directory(environ, state, home),
+        token=token,
+        home=home,
+        prefer=environ.get("SMIDGEN_PREFER") or "auto",
+        link=environ.get("SMIDGEN_LINK"),
+        max_memory=environ.get("SMIDGEN_MAX_MEMORY"),
+        max_scratch=environ.get("SMIDGEN_MAX_SCRATCH"),
+    )
 
 
 def read_token(path: Path) -> str:

@@ -52,6 +52,7 @@ class Device:
         self, url: str, into: str, ref: str = "ostree/os/stable", *, options: Options = QUICK, **request: Any
     ) -> PullResult:
         """A pull in this process; request: fields of PullRequest."""
+        request.setdefault("prefer", "bytes")  # what is quickest depends on the machine
         wish = PullRequest(name=RefName.parse(ref), target=Address.parse(into), **request)
         with open_state(self.state) as state, Transport(url, options) as transport:
             return Pull(state, transport, wish, self.progress).run()

@@ -16,6 +16,7 @@ from smidgen_deltas.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)[bB]?\Z")
+_SPEED: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([kKMGT]?)(bit|B)(?:/?s|ps)?\Z")
 _POWERS: Final = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
@@ -54,7 +55,16 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2]])
 
 
+def parse_speed(text: str) -> float:
+    """`10Mbit`, `1.5Gbit`, `250kB` (a second) -> bytes per second."""
+    match = _SPEED.match(text.strip())
+    if match is None or not float(match[1]):
+        raise UsageError("a speed is written like 10Mbit or 1.2MB (per second)", given=text[:50])
+    return float(match[1]) * 1000 ** _POWERS[match[2]] / (8 if match[3] == "bit" else 1)
+
+
 SIZE: Final = ParsedType("size", parse_size)
+SPEED: Final = ParsedType("speed", parse_speed)
 REF: Final = ParsedType("ref", RefName.parse)
 STORE: Final = ParsedType("store", Address.parse)
 

@@ -6,7 +6,7 @@ was pushed.
 
  * `exact`: the manifest must stay as it is: rebuilt where that gives the very same bytes, else whole
  * `tar`: uncompressed wherever there is a recipe
- * `auto`: whichever takes fewest bytes; a tie goes to the exact form
+ * `auto`: whichever has the lower price, in bytes or in seconds; a tie goes to the exact form
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from smidgen_client.plan.costs import BUILD_RATE, PER_CONTENT, STORE_RATE, UNPACK_RATE, Bill, Prices
 from smidgen_deltas.native.packmap import FOREIGN, PackMap
 
 How = Literal["tar", "rebuilt", "whole"]
@@ -28,30 +29,42 @@ class LayerNeed:
     Args:
         contents: indexes of the tree's contents that its tar is made of.
         whole: bytes to fetch for the stored form (less than its size when a part is here).
+        tar: bytes of its tar.
         plain: the stored form is the tar itself.
         recompress: the stored form can be made from the tar.
     """
 
     contents: frozenset[int]
     whole: int
+    tar: int
     plain: bool
     recompress: bool
 
+    @property
+    def whole_bill(self) -> Bill:
+        return Bill(self.whole, 1, self.whole / STORE_RATE)
+
+    @property
+    def build_work(self) -> float:
+        """Seconds of one core for putting the tar together, contents included."""
+        return self.tar / UNPACK_RATE + self.tar / BUILD_RATE + len(self.contents) * PER_CONTENT
+
 
 def choose_layers(
-    needs: Sequence[LayerNeed], packmap: PackMap, remote: Sequence[int] | bytearray, mode: Mode, cost: int
+    needs: Sequence[LayerNeed], packmap: PackMap, remote: Sequence[int] | bytearray, mode: Mode, prices: Prices
 ) -> list[How]:
     """Decide for each need.
 
     Args:
         remote: flag per content: it would have to be fetched.
-        cost: bytes that one request is worth.
     """
     choice: list[How] = [_built(need, mode) for need in needs]
     if mode != "auto":
         return choice
     for number in sorted(range(len(needs)), key=lambda at: -needs[at].whole):
-        if needs[number].whole + cost <= _exclusive(number, needs, choice, packmap, remote):
+        exclusive = _exclusive(number, needs, choice, packmap, remote)
+        building = Bill(exclusive, 1 if exclusive and prices.cpu else 0, needs[number].build_work)
+        if prices.of(needs[number].whole_bill) <= prices.of(building):
             choice[number] = "whole"
     return choice
 

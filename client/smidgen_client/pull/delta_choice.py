@@ -1,4 +1,4 @@
-"""Whether a delta may bring the update, and which one: before anything of it is fetched."""
+"""Which of the offered deltas could bring the update: before anything of them is fetched."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from smidgen_client.names import Address
-from smidgen_client.progress import human
 from smidgen_client.pull.delta_store import OldContents
 from smidgen_client.seeds.use import Seeds
 from smidgen_client.state.state import State
@@ -14,7 +13,6 @@ from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine.unpackers import registry
 from smidgen_deltas.errors import SmidgenError
 from smidgen_deltas.native.refdoc import DeltaOffer, RefDocument
-from smidgen_deltas.native.tree import OstreeTree, decode_tree
 from smidgen_deltas.ostree.repo import Repository
 
 
@@ -37,34 +35,43 @@ class DeltaReport:
         return replace(self, used=False, reason=f"the delta failed: {error}")
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """`offer` with the old contents it needs, or neither."""
+@dataclass(slots=True)
+class Candidate:
+    """An offered delta. unfit: why it cannot be used, "" as far as known; old: its sources, once looked up."""
 
-    report: DeltaReport
-    offer: DeltaOffer | None = None
+    offer: DeltaOffer
+    unfit: str = ""
     old: OldContents | None = None
 
+    @property
+    def source(self) -> str:
+        return ", ".join(str(one) for one in self.offer.sources)
 
-def choose(document: RefDocument, state: State, seeds: Seeds) -> Choice:
-    """The smallest of the offered deltas whose sources are on this device as a whole."""
-    if not document.deltas:
-        return Choice(DeltaReport(used=False, reason="the server offers no delta"))
-    reasons = []
+
+def candidates(document: RefDocument, state: State) -> list[Candidate]:
+    """All offers, smallest first; of those that cannot be used the reason is known as far as it costs nothing."""
+    found = []
     for offer in sorted(document.deltas, key=lambda one: one.piece.size):
-        source = ", ".join(str(one) for one in offer.sources)
         unknown = sorted(set(offer.features) - known_features())
         if unknown:
-            reasons.append(f"{source}: needs {', '.join(unknown)}, which is not known here")
-            continue
-        old = OldContents(seeds)
-        lack = next(_lacking(offer, state, old), "")
-        if lack:
-            reasons.append(f"{source}: {lack}")
-            continue
-        reason = f"{human(offer.piece.size)} from {source}, which is here as a whole"
-        return Choice(DeltaReport(used=True, reason=reason, source=source, size=offer.piece.size), offer, old)
-    return Choice(DeltaReport(used=False, reason="; ".join(reasons)))
+            reason = f"needs {', '.join(unknown)}, which is not known here"
+        elif not all(state.trees.has(source) for source in offer.sources):
+            reason = "not pulled by this device"
+        else:
+            reason = ""
+        found.append(Candidate(offer, reason))
+    return found
+
+
+def look_up(candidate: Candidate, state: State, seeds: Seeds) -> bool:
+    """Find the sources of a candidate on this device; whether it can still be used."""
+    if candidate.unfit or candidate.old is not None:
+        return not candidate.unfit
+    old = OldContents(seeds)
+    candidate.unfit = next(_lacking(candidate.offer, state, old), "")
+    if not candidate.unfit:
+        candidate.old = old
+    return not candidate.unfit
 
 
 def known_features() -> set[str]:
@@ -79,20 +86,19 @@ def _lacking(offer: DeltaOffer, state: State, old: OldContents) -> Iterator[str]
         if raw is None:
             yield "not pulled by this device"
             return
-        old.add(raw, _repositories(raw, revision, state))
+        old.add(raw, _repositories(revision, state))
     if missing := old.missing():
         yield f"{missing} of its files are not here any more"
 
 
-def _repositories(raw: bytes, revision: Digest, state: State) -> list[tuple[Repository, OstreeTree]]:
+def _repositories(revision: Digest, state: State) -> list[Repository]:
     """ostree repositories into which the revision was pulled."""
     found = []
-    tree = decode_tree(raw)
     for address in dict.fromkeys(one.address for one in state.stores.history() if one.revision == str(revision)):
         parsed = Address.parse(address)
-        if parsed.kind == "ostree" and isinstance(tree, OstreeTree):
+        if parsed.kind == "ostree":
             try:
-                found.append((Repository.open(parsed.path), tree))
+                found.append(Repository.open(parsed.path))
             except SmidgenError:
                 continue
     return found

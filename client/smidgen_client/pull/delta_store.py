@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from smidgen_client.seeds.use import Seeds
 from smidgen_client.targets.base import Assembly
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.errors import NotFound
-from smidgen_deltas.native.tree import ContentRef, OstreeTree, decode_contents
+from smidgen_deltas.native.tree import ContentRef, OstreeTree, decode_contents, decode_tree
 from smidgen_deltas.oci.layer import open_layer
 from smidgen_deltas.ostree.filez import inflate, read_filez_header
 from smidgen_deltas.ostree.objects import ObjectName, ObjectType
@@ -38,16 +38,23 @@ class OldContents:
         self._objects: dict[bytes, tuple[Repository, bytes]] = {}
         self._layers: dict[Path, mmap.mmap] = {}
 
-    def add(self, raw: bytes, repositories: Iterable[tuple[Repository, OstreeTree]]) -> None:
-        """A source: its raw tree document, and ostree repositories that have it."""
+    def add(self, raw: bytes, repositories: Iterable[Repository]) -> None:
+        """A source: its raw tree document, and ostree repositories that have it (if it is a commit)."""
         self._documents[hashlib.sha256(raw).digest()] = raw
         contents = {one.sha256: one for one in decode_contents(raw)}
         self._contents |= contents
         self._places |= self._seeds.locate(contents.values())
-        for repository, tree in repositories:
+        if lost := contents.keys() - self._places.keys():
+            tree = decode_tree(raw)
+            if isinstance(tree, OstreeTree):
+                self._add_objects(tree, lost, repositories)
+
+    def _add_objects(self, tree: OstreeTree, lost: Collection[bytes], repositories: Iterable[Repository]) -> None:
+        """Contents whose place the cache does not know, as objects of a repository that has the commit."""
+        for repository in repositories:
             for entry in tree.files:
-                if entry.content >= 0:
-                    ref = tree.contents[entry.content]
+                ref = tree.contents[entry.content] if entry.content >= 0 else None
+                if ref is not None and ref.sha256 in lost:
                     self._objects.setdefault(ref.sha256, (repository, entry.checksum))
 
     def missing(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from smidgen_client.names import Address, RefName
+from smidgen_client.plan.ways import Limits, Plan, Prefer
 from smidgen_client.pull.delta_choice import DeltaReport
 from smidgen_client.state.trust import Keys
 
@@ -25,6 +26,8 @@ class PullRequest:
         wait: wait for another pull into the same store instead of refusing.
         delta: update with a delta where one fits.
         request_cost: bytes that a request is worth; None to measure.
+        prefer, limits: see plan.ways; the budget of bytes is the transport's.
+        link: bytes per second; None to measure.
     """
 
     name: RefName
@@ -39,6 +42,9 @@ class PullRequest:
     connections: int = 4
     delta: bool = True
     request_cost: int | None = None
+    prefer: Prefer = "auto"
+    link: float | None = None
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class PullResult:
         requests: made, those for metadata included; requests_planned: announced for contents.
         layers: for images, how each layer came: `kept`, `tar`, `rebuilt` or `whole`.
         delta: whether a delta was used, and why or why not. With one, bytes_full is the plain size of all contents.
+        plan: all ways that were considered, and the rule that decided; None when nothing had to be done.
         notes: each step down the ladder, with its reason.
     """
 
@@ -78,6 +85,7 @@ class PullResult:
     layers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     delta: DeltaReport | None = None
+    plan: Plan | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {"event": "result", **asdict(self)}

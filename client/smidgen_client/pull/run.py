@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -9,13 +10,17 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from smidgen_client.fetch.sink import ContentSink
-from smidgen_client.plan.ranges import MIN_COST, REQUEST_COST, plan_ranges, request_cost, wanted_frames
+from smidgen_client.plan.beginning import delta_first
+from smidgen_client.plan.costs import Bill, Link, applying
+from smidgen_client.plan.ranges import MIN_COST, REQUEST_COST, request_cost
+from smidgen_client.plan.ways import Plan, Situation, exceeded
 from smidgen_client.progress import Progress, human
-from smidgen_client.pull.delta_choice import Choice, DeltaReport, choose
-from smidgen_client.pull.delta_source import DeltaSource, open_delta
+from smidgen_client.pull.delta_choice import Candidate, DeltaReport, candidates, look_up
+from smidgen_client.pull.delta_source import open_delta
 from smidgen_client.pull.document import fetch_document
 from smidgen_client.pull.fetching import BlobSource, PackSource, fetch_piece
 from smidgen_client.pull.request import PullRequest, PullResult
+from smidgen_client.pull.route import NO_MAP, Opened, Routes, way_of
 from smidgen_client.pull.targets import open_target
 from smidgen_client.seeds.use import Seeds
 from smidgen_client.state.lock import exclusive
@@ -23,6 +28,7 @@ from smidgen_client.state.state import State
 from smidgen_client.state.stores import Install
 from smidgen_client.targets.base import Assembly, Decision, Target, known_tree
 from smidgen_client.transport.client import Transport
+from smidgen_client.transport.known_links import KnownLinks
 from smidgen_deltas.errors import FormatError, IntegrityError, NotFound, SmidgenError
 from smidgen_deltas.native.packmap import PackMap, decode_packmap
 from smidgen_deltas.native.refdoc import RefDocument
@@ -57,37 +63,56 @@ class Pull:
 
     def _update(self, target: Target, document: RefDocument) -> PullResult:
         with Seeds.open(self.state, self.progress) as seeds:
-            choice = self._choice(document, seeds)
-            report, delta = choice.report, None
-            if choice.offer is not None and choice.old is not None and not self.request.dry_run:
-                try:
-                    delta = open_delta(self.transport, choice.offer, choice.old, self.state.deltas)
-                except USELESS as error:
-                    report = self._gave_up(report, error)
+            offered = candidates(document, self.state) if self.request.delta else []
+            delta = None if self.request.dry_run else self._begin(offered, document, seeds)
             try:
-                return self._assemble(target, document, seeds, report, delta)
+                return self._assemble(target, document, seeds, offered, delta)
             finally:
                 if delta is not None:
-                    delta.close()
+                    delta.source.close()
 
-    def _choice(self, document: RefDocument, seeds: Seeds) -> Choice:
-        if not self.request.delta:
-            return Choice(DeltaReport(used=False, reason="deltas are switched off"))
-        return choose(document, self.state, seeds)
+    def _begin(self, offered: list[Candidate], document: RefDocument, seeds: Seeds) -> Opened | None:
+        """Begin with a delta, unless it is better to read tree and map first."""
+        situation = self._situation(remembered=True)
+        metadata = document.tree.size + (document.packs.size if document.packs else 0)
+        for candidate in offered:
+            offer = candidate.offer
+            bill = Bill(offer.piece.size, 1, applying(offer.piece.raw_size, offer.cpu))
+            unfit = candidate.unfit or exceeded(way_of(candidate, bill), situation.limits)
+            if unfit or not delta_first(situation, bill, metadata):
+                continue
+            if look_up(candidate, self.state, seeds) and (opened := self._open(candidate)):
+                return opened
+        return None
 
-    def _gave_up(self, report: DeltaReport, error: SmidgenError) -> DeltaReport:
-        self.progress.say(f"the delta is of no use, going on with packs: {error}")
-        return report.failed(error)
+    def _open(self, candidate: Candidate) -> Opened | None:
+        """Fetch the beginning of a delta; None (and the reason noted) when it is of no use."""
+        if candidate.old is None:
+            return None
+        try:
+            return Opened(candidate, open_delta(self.transport, candidate.offer, candidate.old, self.state.deltas))
+        except USELESS as error:
+            self._gave_up(candidate, error)
+            return None
+
+    def _gave_up(self, candidate: Candidate, error: SmidgenError) -> None:
+        candidate.unfit = f"the delta failed: {error}"
+        self.progress.say(f"the delta is of no use, going on without it: {error}")
 
     def _assemble(
-        self, target: Target, document: RefDocument, seeds: Seeds, report: DeltaReport, delta: DeltaSource | None
+        self,
+        target: Target,
+        document: RefDocument,
+        seeds: Seeds,
+        offered: list[Candidate],
+        delta: Opened | None,
     ) -> PullResult:
-        raw = delta.document if delta else fetch_piece(self.transport, document.tree)
+        raw = delta.source.document if delta else fetch_piece(self.transport, document.tree)
         tree = known_tree(decode_tree(raw))
         if len(tree.contents) != document.count or sum(one.size for one in tree.contents) != document.bytes:
             raise FormatError("the tree is not as large as its ref document says", contents=len(tree.contents))
         with target.assemble(tree, document) as assembly:
-            result = self._fill(assembly, document, seeds, report, delta)
+            result = self._fill(assembly, document, seeds, offered, delta)
         if not self.request.dry_run:
             self.state.trees.keep(document.revision, raw)
             self.state.trees.prune({one.revision for one in self.state.stores.history()})
@@ -95,7 +120,7 @@ class Pull:
 
     def _packmap(self, document: RefDocument) -> PackMap:
         if document.packs is None:
-            return PackMap((), ())
+            return NO_MAP
         return decode_packmap(fetch_piece(self.transport, document.packs), document.count)
 
     def _fill(
@@ -103,79 +128,107 @@ class Pull:
         assembly: Assembly,
         document: RefDocument,
         seeds: Seeds,
-        report: DeltaReport,
-        delta: DeltaSource | None,
+        offered: list[Candidate],
+        opened: Opened | None,
     ) -> PullResult:
         if not self.request.dry_run:
             assembly.begin()
         missing = assembly.missing()
         seeds.find(assembly.contents, missing)
         remote = seeds.without(missing)
-        cost = self._cost()
-        packmap = None if delta else self._packmap(document)
-        if delta is not None and document.packs and delta.spare(remote) and delta.left(remote) > document.packs.size:
-            packmap = self._packmap(document)
-            packed = plan_ranges(wanted_frames(packmap, remote), cost=cost).total
-            if packed < delta.left(remote):
-                report = replace(report, used=False, reason=f"{human(packed)} of packs are less: part of it is here")
-                delta.close()
-                delta = None
-        # with a delta nothing has to be fetched for a layer's contents alone
-        decision = assembly.decide(
-            packmap or PackMap((), ()), remote if delta is None else bytearray(len(remote)), cost
-        )
-        fetched = seeds.without(decision.wanted)
-        sink = ContentSink(assembly.contents, decision.wanted, assembly, assembly.parts)
-        blobs = BlobSource(self.transport, assembly, self.request.connections)
-        plan = self._packs(packmap, cost).plan(sink, only=fetched) if packmap and not delta else None
-        planned = (plan.total if plan else delta.left(fetched) if delta else 0) + blobs.plan(decision.blobs)
-        if self.request.dry_run and report.used:
-            report, planned = _compare(document, report, planned)
+        routes = Routes(assembly, self.transport, self._situation(), remote, offered, opened)
+        if routes.wants_map(document.packs.size if document.packs else 0):
+            routes.packmap = self._packmap(document)
+        routes.situation = self._situation()
+        plan, opened = self._choose(routes, seeds)
+        route = routes.routes[plan.chosen]
+        wanted, fetched = route.decision.wanted, route.fetched
+        delta = opened.source if opened else None
+        planned = plan.best.bytes
         result = replace(
             _blank(self.request, document),
             files=assembly.files,
             contents_total=len(assembly.contents),
             contents_present=len(assembly.contents) - sum(missing),
-            contents_seeded=sum(decision.wanted) - sum(fetched),
+            contents_seeded=sum(wanted) - sum(fetched),
             contents_fetched=sum(fetched),
-            bytes_full=_full(document, packmap),
+            bytes_full=_full(document, routes.packmap),
             bytes_planned=planned,
-            requests_planned=(plan.requests if plan else 1) + len(decision.blobs),
-            delta=report,
+            requests_planned=route.requests,
+            delta=_report(plan, routes, offers=bool(document.deltas), wished=self.request.delta),
+            plan=plan,
         )
         self._announce(result)
         if self.request.dry_run:
             return self._finished(replace(result, dry_run=True, layers=assembly.layers))
         self._limit(0 if delta is not None and delta.streaming else planned)
+        sink = ContentSink(assembly.contents, wanted, assembly, assembly.parts)
+        blobs = BlobSource(self.transport, assembly, self.request.connections)
         sink.complete_parts()
         notes = seeds.take(sink)
-        if delta is not None:
-            report = self._apply(delta, sink, assembly, report)
-            notes += [] if report.used else [report.reason]
-        if packmap is None and any(sink.left):
-            packmap = self._packmap(document)
-        notes += self._fetch(assembly, sink, decision, self._packs(packmap or PackMap((), ()), cost), blobs)
+        if opened is not None:
+            notes += self._apply(opened, sink, assembly, routes, plan, seeds)
+        if routes.packmap is None and any(sink.left):
+            routes.packmap = self._packmap(document)
+        packs = PackSource(
+            self.transport,
+            routes.packmap or NO_MAP,
+            cost=routes.situation.request_cost,
+            connections=self.request.connections,
+        )
+        notes += self._fetch(assembly, sink, route.decision, packs, blobs)
         stored = assembly.finish()
         assembly.parts.clear()
         if delta is not None:
             delta.forget()
         self._record(document, stored)
         seeds.remember(self.request.target, assembly.places())
+        self._remember_link(routes.situation.link)
+        report = _report(plan, routes, offers=bool(document.deltas), wished=self.request.delta)
         return self._finished(replace(result, stored=stored, notes=tuple(notes), layers=assembly.layers, delta=report))
 
-    def _packs(self, packmap: PackMap, cost: int) -> PackSource:
-        return PackSource(self.transport, packmap, cost=cost, connections=self.request.connections)
+    def _choose(self, routes: Routes, seeds: Seeds) -> tuple[Plan, Opened | None]:
+        """Choose until what is chosen can be begun. What was begun and is not chosen is ended."""
+        while True:
+            if self.request.dry_run:
+                for one in routes.candidates:
+                    look_up(one, self.state, seeds)
+            plan = routes.plan()
+            chosen = routes.routes[plan.chosen].delta
+            opened = routes.opened
+            if opened is not None and chosen is not opened.candidate:
+                opened.source.close()
+            if chosen is None or self.request.dry_run:
+                return plan, None
+            if opened is None or chosen is not opened.candidate:
+                opened = self._open(chosen) if look_up(chosen, self.state, seeds) else None
+            if opened is not None:
+                return plan, opened
 
-    def _apply(self, delta: DeltaSource, sink: ContentSink, assembly: Assembly, report: DeltaReport) -> DeltaReport:
-        """Take what is missing from the delta; what fails is left to the packs, and the report says why."""
-        delta.attach(sink, assembly)
-        try:
-            delta.apply(sink, self.progress)
-        except USELESS as error:
-            sink.failed.clear()
-            delta.close()
-            return self._gave_up(report, error)
-        return report
+    def _apply(
+        self, opened: Opened, sink: ContentSink, assembly: Assembly, routes: Routes, plan: Plan, seeds: Seeds
+    ) -> list[str]:
+        """Take what is missing from the delta, then from the other deltas that fit; the packs bring what is left."""
+        notes: list[str] = []
+        others = [routes.routes[at].delta for at in plan.order]
+        for candidate in [opened.candidate, *(one for one in others if one and one is not opened.candidate)]:
+            source = opened.source
+            if candidate is not opened.candidate:
+                another = self._open(candidate) if look_up(candidate, self.state, seeds) else None
+                if another is None:
+                    continue
+                source = another.source
+            source.attach(sink, assembly)
+            try:
+                source.apply(sink, self.progress)
+                break
+            except USELESS as error:
+                sink.failed.clear()
+                self._gave_up(candidate, error)
+                notes.append(candidate.unfit)
+            finally:
+                source.close()
+        return notes
 
     def _fetch(
         self,
@@ -195,14 +248,28 @@ class Pull:
             blobs.fetch(more, self.progress)
         return notes
 
-    def _cost(self) -> int:
-        """What a request is worth, in bytes: measured on what was fetched so far, never more than the default."""
-        if self.request.request_cost is not None:
-            return self.request.request_cost
-        if self.request.metered:
-            return MIN_COST
-        link = self.transport.link
-        return min(REQUEST_COST, request_cost(link.latency, link.bandwidth)) if link.bandwidth else REQUEST_COST
+    def _situation(self, *, remembered: bool = False) -> Situation:
+        """What the choice depends on, as far as known by now. remembered: from earlier pulls, where nothing is."""
+        request, measured = self.request, self.transport.link
+        link = Link(measured.bandwidth, measured.latency)
+        if not link.known and remembered:
+            link = KnownLinks(self.state.links).find(self.transport.base_url, int(self.now()))
+        if request.link is not None:
+            link = Link(request.link, measured.latency)
+        cost = MIN_COST if request.metered else REQUEST_COST
+        if link.known and not request.metered:
+            cost = min(REQUEST_COST, request_cost(link.round_trip, link.bandwidth))
+        return Situation(
+            link,
+            os.cpu_count() or 1,
+            "bytes" if request.metered else request.prefer,
+            replace(request.limits, bytes=self.transport.meter.allowed),
+            request.request_cost if request.request_cost is not None else cost,
+        )
+
+    def _remember_link(self, link: Link) -> None:
+        if link.known and self.request.link is None:
+            KnownLinks(self.state.links).keep(self.transport.base_url, link, int(self.now()))
 
     def _announce(self, result: PullResult) -> None:
         self.progress.say(
@@ -255,10 +322,19 @@ def _full(document: RefDocument, packmap: PackMap | None) -> int:
     return document.tree.size + maps + sum(frame.size for frame in packmap.frames)
 
 
-def _compare(document: RefDocument, report: DeltaReport, packed: int) -> tuple[DeltaReport, int]:
-    """What a real run would choose, and fetch for it: it reads neither tree nor map when it takes the delta."""
-    metadata = document.tree.size + (document.packs.size if document.packs else 0)
-    reason = f"{report.reason}; packs: {human(packed)} and {human(metadata)} of metadata"
-    if report.size <= packed + metadata:
-        return replace(report, reason=reason), report.size
-    return replace(report, used=False, reason=reason), packed
+def _report(plan: Plan, routes: Routes, *, offers: bool, wished: bool) -> DeltaReport:
+    """What became of the offered deltas."""
+    if not wished:
+        return DeltaReport(used=False, reason="deltas are switched off")
+    if not offers:
+        return DeltaReport(used=False, reason="the server offers no delta")
+    failed = [one for one in routes.candidates if one.unfit]
+    chosen = routes.routes[plan.chosen].delta
+    if chosen is not None and not chosen.unfit:
+        others = [f"{one.name}: {one.why_not}" for one in plan.considered if one.why_not and one.kind != "delta"]
+        size = chosen.offer.piece.size
+        reason = "; ".join([f"{human(size)} from {chosen.source}, which is here as a whole", *others])
+        return DeltaReport(used=True, reason=reason, source=chosen.source, size=size)
+    reasons = [f"{one.source}: {one.unfit}" for one in failed]
+    reasons += [f"{one.name}: {one.why_not}" for one in plan.considered if one.kind == "delta" and one.why_not]
+    return DeltaReport(used=False, reason="; ".join(dict.fromkeys(reasons)))

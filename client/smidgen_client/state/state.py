@@ -33,6 +33,11 @@ class State:
         return KnownTrees(self.folder / "trees")
 
     @property
+    def links(self) -> Path:
+        """What links to servers were like; may be deleted at any time."""
+        return self.folder / "links.json"
+
+    @property
     def deltas(self) -> Path:
         """Beginnings of deltas that interrupted pulls were at."""
         return self.folder / "deltas"

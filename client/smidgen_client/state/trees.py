@@ -26,6 +26,10 @@ class KnownTrees:
 
     folder: Path
 
+    def has(self, revision: Digest) -> bool:
+        """Whether there is a document, readable or not."""
+        return self._path(revision).is_file()
+
     def load(self, revision: Digest) -> bytes | None:
         """The raw document; None when there is none, or it cannot be read."""
         try:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from smidgen_client.fetch.parts import PartFiles
 from smidgen_client.fetch.sink import Blocks
+from smidgen_client.plan.costs import Prices
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import UnsupportedFeature
 from smidgen_deltas.native.packmap import PackMap
@@ -55,16 +56,24 @@ class WholeBlob:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How a revision will be made: contents that are needed for it (flags), and blobs to be fetched whole."""
+    """How a revision will be made.
+
+    Args:
+        wanted: flags of the contents that are needed for it.
+        blobs: to be fetched whole.
+        work: seconds of one core beside taking in contents and blobs.
+    """
 
     wanted: bytearray
     blobs: tuple[WholeBlob, ...] = ()
+    work: float = 0.0
 
 
 class Assembly(Protocol):
     """One revision on its way into a store. `add` may be called by several threads, the rest by one.
 
-    Order: begin, missing, decide, any number of add and add_blob, seal (until it asks for nothing more), finish.
+    Order: begin, missing, decide (as often as wanted), any number of add and add_blob, seal (until it asks for nothing
+    more), finish.
     """
 
     @property
@@ -83,8 +92,8 @@ class Assembly(Protocol):
     def missing(self) -> bytearray:
         """One flag per content: 1 where the store needs it and does not have it."""
 
-    def decide(self, packmap: PackMap, remote: bytearray, cost: int) -> Decision:
-        """Settle how it will be made. `remote`: those of `missing` that no local file has; cost: of a request."""
+    def decide(self, packmap: PackMap, remote: bytearray, prices: Prices) -> Decision:
+        """Say how it would be made; the last answer counts. `remote`: those of `missing` that no local file has."""
 
     def add(self, content: int, blocks: Blocks) -> None:
         """See fetch.sink.ContentStore."""

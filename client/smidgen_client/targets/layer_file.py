@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -37,24 +38,29 @@ class LayerFile:
                 found=self._recipe.tar_size,
                 diff_id=str(layer.diff_id),
             )
-        self.offsets: dict[int, list[int]] = {}
-        at, indexes = 0, self._recipe.indexes()
-        for piece in self._recipe:
-            if isinstance(piece, Literal):
-                at += len(piece.data)
-            else:
-                self.offsets.setdefault(next(indexes), []).append(at)
-                at += piece.size
+
+    @cached_property
+    def members(self) -> frozenset[int]:
+        """Contents that the tar is made of."""
+        return frozenset(self._recipe.indexes())
+
+    @cached_property
+    def offsets(self) -> dict[int, list[int]]:
+        """Where each of them lies in the tar."""
+        found: dict[int, list[int]] = {}
+        for content, at in self._recipe.places():
+            found.setdefault(content, []).append(at)
+        return found
 
     def missing(self) -> set[int]:
         """Contents that are not in the file (all of them when there is no file of the right size)."""
         try:
             handle = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
-            return set(self.offsets)
+            return set(self.members)
         try:
             if os.fstat(handle).st_size != self._layer.tar_size:
-                return set(self.offsets)
+                return set(self.members)
             return {content for content in self.offsets if not self._whole(handle, content)}
         finally:
             os.close(handle)

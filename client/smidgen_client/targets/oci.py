@@ -8,7 +8,7 @@ uncompressed tar; then the entry in index.json carries the pushed manifest's dig
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import Final
 from smidgen_client.fetch.blobs import part_left
 from smidgen_client.fetch.parts import PartFiles
 from smidgen_client.fetch.sink import Blocks
-from smidgen_client.plan.layers import How, LayerNeed, Mode, choose_layers
+from smidgen_client.plan.costs import BUILD_RATE, Prices
+from smidgen_client.plan.layers import LayerNeed, Mode, choose_layers
 from smidgen_client.targets.base import Decision, Place, Tree, WholeBlob
 from smidgen_client.targets.durable import adopt
 from smidgen_client.targets.image import Image, blobs_of, check_image, rewrite
@@ -83,7 +84,8 @@ class OciAssembly:
         self._how: dict[Digest, str] = {}
         self._needs: list[LayerEntry] = []
         self._files: dict[Digest, LayerFile] = {}
-        self._whole: list[WholeBlob] = []
+        self._opaque: list[WholeBlob] = []
+        self._lack: dict[Digest, frozenset[int]] = {}
         for blob in blobs_of(image):
             self._sort(blob)
 
@@ -99,7 +101,7 @@ class OciAssembly:
             self._files.setdefault(layer.diff_id, self._file(layer))
         elif digest not in self._image.documents:
             self._how[digest] = "whole"
-            self._whole.append(WholeBlob(digest, self._image.opaque[digest], "there is no other form of it"))
+            self._opaque.append(WholeBlob(digest, self._image.opaque[digest], "there is no other form of it"))
 
     def _file(self, layer: LayerEntry) -> LayerFile:
         return LayerFile(layer, self._tree.contents, self._work / f"{layer.diff_id.hex}.tar")
@@ -139,29 +141,39 @@ class OciAssembly:
         LayoutWriter.open_or_create(self._target.path)
 
     def missing(self) -> bytearray:
+        return self._flags(self._needs)
+
+    def _flags(self, layers: Iterable[LayerEntry]) -> bytearray:
+        """Contents that the tars of some layers lack."""
         flags = bytearray(len(self.contents))
-        for layer in self._needs:
-            if self._how.get(layer.digest) != "whole":
-                for content in self._files[layer.diff_id].missing():
-                    flags[content] = 1
+        for layer in layers:
+            if layer.diff_id not in self._lack:
+                self._lack[layer.diff_id] = frozenset(self._files[layer.diff_id].missing())
+            for content in self._lack[layer.diff_id]:
+                flags[content] = 1
         return flags
 
-    def decide(self, packmap: PackMap, remote: bytearray, cost: int) -> Decision:
-        needs = [
-            LayerNeed(
-                contents=frozenset(self._files[layer.diff_id].offsets),
-                whole=part_left(self._work / f"{layer.digest.hex}.blob", layer.size),
-                plain=layer.digest == layer.diff_id,
-                recompress=False,
-            )
-            for layer in self._needs
-        ]
-        chosen = choose_layers(needs, packmap, remote, self._target.layers, cost)
-        for layer, how in zip(self._needs, chosen, strict=True):
+    def decide(self, packmap: PackMap, remote: bytearray, prices: Prices) -> Decision:
+        needs = [self._need(layer) for layer in self._needs]
+        chosen = choose_layers(needs, packmap, remote, self._target.layers, prices)
+        blobs, built, work = list(self._opaque), [], 0.0
+        for layer, need, how in zip(self._needs, needs, chosen, strict=True):
             self._how[layer.digest] = how
             if how == "whole":
-                self._whole.append(WholeBlob(layer.digest, layer.size, _why(how, self._target.layers)))
-        return Decision(self.missing(), tuple(self._whole))
+                blobs.append(WholeBlob(layer.digest, layer.size, _why(self._target.layers)))
+            else:
+                built.append(layer)
+                work += need.tar / BUILD_RATE
+        return Decision(self._flags(built), tuple(blobs), work)
+
+    def _need(self, layer: LayerEntry) -> LayerNeed:
+        return LayerNeed(
+            contents=self._files[layer.diff_id].members,
+            whole=part_left(self._work / f"{layer.digest.hex}.blob", layer.size),
+            tar=layer.tar_size,
+            plain=layer.digest == layer.diff_id,
+            recompress=False,
+        )
 
     def add(self, content: int, blocks: Blocks) -> None:
         for diff_id in self._built():
@@ -253,8 +265,8 @@ class OciAssembly:
             yield Place(ref.sha256, ref.size, blob_name(digest), offsets[0], "plain" if plain else "layer")
 
 
-def _why(how: How, mode: Mode) -> str:
-    return "the manifest must stay as it is" if mode == "exact" else f"fewest bytes: {how}"
+def _why(mode: Mode) -> str:
+    return "the manifest must stay as it is" if mode == "exact" else "cheaper than the files in it"
 
 
 def _complete(layout: Layout, entry: Descriptor) -> bool:

@@ -17,6 +17,7 @@ from typing import Final
 
 from smidgen_client.fetch.parts import PartFiles
 from smidgen_client.fetch.sink import Blocks
+from smidgen_client.plan.costs import Prices
 from smidgen_client.targets.base import Decision, Place, Tree, WholeBlob
 from smidgen_deltas.errors import DigestMismatch, NotFound, UsageError
 from smidgen_deltas.native.packmap import PackMap
@@ -127,7 +128,7 @@ class OstreeAssembly:
         except NotFound:
             return lambda name: False  # noqa: ARG005
 
-    def decide(self, packmap: PackMap, remote: bytearray, cost: int) -> Decision:  # noqa: ARG002 - see Assembly
+    def decide(self, packmap: PackMap, remote: bytearray, prices: Prices) -> Decision:  # noqa: ARG002 - see Assembly
         return Decision(bytearray(self._uses.get(at) is not None for at in range(len(self._tree.contents))))
 
     def add(self, content: int, blocks: Blocks) -> None:

@@ -241,14 +241,21 @@ class Transport:
                 yield answer
 
     def _blocks(self, answer: httpx2.Response) -> Iterator[bytes]:
-        started, count = self._clock.now(), 0
-        for block in answer.iter_raw():
+        """The body as it comes; only waiting for it counts as the link's time, not what the reader does with it."""
+        waited = 0.0
+        blocks = answer.iter_raw()
+        while True:
+            asked = self._clock.now()
+            block = next(blocks, b"")
+            self._rate.passed(len(block))
+            waited += self._clock.now() - asked
+            if not block:
+                break
             if self._stop.is_set():
                 raise TransportError("the transfer was stopped")
-            self._rate.passed(len(block))
-            count += len(block)
+            self.link.carried(len(block), waited)
+            waited = 0.0
             yield block
-        self.link.carried(count, self._clock.now() - started)
 
 
 class _Reading:

@@ -38,6 +38,12 @@ class Meter:
         with self._lock:
             return Traffic(self._bytes, self._requests)
 
+    @property
+    def allowed(self) -> int | None:
+        """Bytes that may still arrive, set aside or not; None for any number."""
+        with self._lock:
+            return None if self._max is None else max(self._max - self._bytes, 0)
+
     def allow_more(self, count: int) -> None:
         """From now on at most `count` further bytes, unless the budget is smaller anyway."""
         with self._lock:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-ENOUGH: Final = 128 << 10  # a body of fewer bytes says little about bandwidth
+ENOUGH: Final = 128 << 10  # fewer bytes say little about bandwidth
+SHORTEST: Final = 1e-6  # seconds; a body that was there before it was asked for took no time that can be seen
 
 
 class Link:
-    """Smallest time to an answer, in seconds, and bytes per second of the larger bodies; 0 while unknown."""
+    """Smallest time to an answer, in seconds, and bytes per second of what came in bodies; 0 while unknown."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -22,11 +23,10 @@ class Link:
             self._latency = min(self._latency, seconds) if self._latency else seconds
 
     def carried(self, count: int, seconds: float) -> None:
-        """A body of `count` bytes took `seconds`."""
-        if count >= ENOUGH:
-            with self._lock:
-                self._bytes += count
-                self._seconds += seconds
+        """`count` bytes of a body came after waiting for `seconds`."""
+        with self._lock:
+            self._bytes += count
+            self._seconds += seconds
 
     @property
     def latency(self) -> float:
@@ -35,4 +35,4 @@ class Link:
     @property
     def bandwidth(self) -> float:
         with self._lock:
-            return self._bytes / self._seconds if self._seconds else 0.0
+            return self._bytes / max(self._seconds, SHORTEST) if self._bytes >= ENOUGH else 0.0

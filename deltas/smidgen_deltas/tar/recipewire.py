@@ -153,6 +153,14 @@ class EncodedRecipe:
             expected = index + 1
         refs.done()
 
+    def places(self) -> Iterator[tuple[int, int]]:
+        """Each content in order, with its offset in the tar; literal bytes are not decoded for that."""
+        at = 0
+        for index, (gap, content) in zip(self.indexes(), self._layout(), strict=False):
+            if content is not None:
+                yield index, at + gap
+                at += gap + content.size
+
     def _layout(self) -> Iterator[tuple[int, ContentLike | None]]:
         """Runs of literal bytes, each with the content behind it; the last has none."""
         gaps = WireReader(self._gaps, "tar recipe")
