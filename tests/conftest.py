@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # the fixtures import what they start: tests of formats must 
     from support.server import RunningServer, ServerFactory
 
 os.environ.pop("SMIDGEN_CONFIG", None)
+os.environ["SMIDGEN_PREFER"] = "bytes"  # what is quickest depends on the machine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

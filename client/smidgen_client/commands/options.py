@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -12,12 +11,10 @@ from typing import Any, Final, TypeVar
 import click
 
 from smidgen_client.names import Address, RefName
+from smidgen_client.quantities import parse_size, parse_speed
 from smidgen_deltas.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)[bB]?\Z")
-_SPEED: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([kKMGT]?)(bit|B)(?:/?s|ps)?\Z")
-_POWERS: Final = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
 state_option = click.option(
@@ -45,22 +42,6 @@ class ParsedType(click.ParamType[Any]):
             return self._parse(value)
         except UsageError as error:
             self.fail(str(error), param, ctx)
-
-
-def parse_size(text: str) -> int:
-    """`500`, `10MB`, `1.5GiB` -> bytes."""
-    match = _SIZE.match(text.strip())
-    if match is None:
-        raise UsageError("a size is written like 500, 10MB or 1.5GiB", given=text[:50])
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2]])
-
-
-def parse_speed(text: str) -> float:
-    """`10Mbit`, `1.5Gbit`, `250kB` (a second) -> bytes per second."""
-    match = _SPEED.match(text.strip())
-    if match is None or not float(match[1]):
-        raise UsageError("a speed is written like 10Mbit or 1.2MB (per second)", given=text[:50])
-    return float(match[1]) * 1000 ** _POWERS[match[2]] / (8 if match[3] == "bit" else 1)
 
 
 SIZE: Final = ParsedType("size", parse_size)

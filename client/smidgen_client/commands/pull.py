@@ -9,6 +9,7 @@ import click
 from smidgen_client.commands.options import (
     REF,
     SIZE,
+    SPEED,
     STORE,
     emit,
     json_option,
@@ -18,6 +19,7 @@ from smidgen_client.commands.options import (
 )
 from smidgen_client.memory import tame_allocator
 from smidgen_client.names import Address, RefName
+from smidgen_client.plan.ways import Limits, Plan, Prefer
 from smidgen_client.progress import human, open_progress
 from smidgen_client.pull.request import Layers, PullRequest, PullResult
 from smidgen_client.pull.run import Pull
@@ -34,6 +36,15 @@ from smidgen_client.transport.client import Options, Transport
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched, and stop.")
 @click.option("--max-bytes", type=SIZE, help="Fetch at most this much, metadata included.")
 @click.option("--rate", type=SIZE, help="Fetch at most this much per second.")
+@click.option("--link", type=SPEED, help="Plan for this speed, like 10Mbit, instead of measuring.")
+@click.option(
+    "--prefer",
+    type=click.Choice(["auto", "bytes", "time"]),
+    help="Fewest bytes, fewest seconds, or by the link's speed (auto). --metered implies bytes.",
+)
+@click.option("--max-memory", type=SIZE, help="Take no delta that needs more memory than this.")
+@click.option("--max-scratch", type=SIZE, help="Take no delta that needs more disk space than this meanwhile.")
+@click.option("--max-cpu", type=click.IntRange(0, 3), help="Take no delta with a higher class of work.")
 @click.option("--metered", is_flag=True, help="Never fetch noticeably more than announced; prefer bytes to time.")
 @click.option("--key", "key_texts", multiple=True, help="Trust this key of the server (base64), and no other.")
 @click.option("--trust-file", "key_files", multiple=True, type=click.Path(path_type=Path), help="As --key: keys.json.")
@@ -63,6 +74,11 @@ def pull(
     dry_run: bool,
     max_bytes: int | None,
     rate: int | None,
+    link: float | None,
+    prefer: Prefer | None,
+    max_memory: int | None,
+    max_scratch: int | None,
+    max_cpu: int | None,
     metered: bool,
     key_texts: tuple[str, ...],
     key_files: tuple[Path, ...],
@@ -95,6 +111,13 @@ def pull(
         wait=wait,
         connections=connections,
         delta=not no_delta,
+        prefer=prefer or environment.prefer,
+        link=link or environment.link,
+        limits=Limits(
+            memory=max_memory if max_memory is not None else environment.max_memory,
+            scratch=max_scratch if max_scratch is not None else environment.max_scratch,
+            cpu=max_cpu,
+        ),
     )
     options = Options(token=environment.token, max_bytes=max_bytes, rate=rate, connections=connections)
     with (
@@ -115,7 +138,7 @@ def describe(result: PullResult) -> str:
             [
                 f"{result.revision}: {human(result.bytes_planned)} in {result.requests_planned} requests would be"
                 " fetched",
-                *_about_delta(result),
+                *describe_plan(result.plan),
             ]
         )
     lines = [
@@ -126,6 +149,19 @@ def describe(result: PullResult) -> str:
     if result.stored not in (result.revision, result.revision.partition(":")[2]):
         lines.append(f"layers were rewritten (same image id); the manifest here is {result.stored}")
     return "\n".join(lines)
+
+
+def describe_plan(plan: Plan | None) -> list[str]:
+    """All ways, the chosen one marked, each with what it costs and why it was not taken; then the rule."""
+    if plan is None:
+        return []
+    lines = []
+    for at, way in enumerate(plan.considered):
+        mark = "->" if at == plan.chosen else "  "
+        seconds = f", {way.seconds:.1f} s" if way.seconds else ""
+        why = f": {way.why_not}" if way.why_not else ""
+        lines.append(f"{mark} {way.name}: {human(way.bytes)} in {way.requests} requests{seconds}{why}")
+    return [*lines, f"   by the rule: {plan.rule}"]
 
 
 def _about_delta(result: PullResult) -> list[str]:

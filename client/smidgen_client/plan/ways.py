@@ -22,6 +22,7 @@ FAST: Final = 100e6 / 8  # bytes per second
 SLACK: Final = 2.0
 
 Prefer = Literal["auto", "bytes", "time"]
+PREFERENCES: Final[tuple[Prefer, ...]] = ("auto", "bytes", "time")
 Kind = Literal["delta", "packs", "whole", "local"]
 
 
