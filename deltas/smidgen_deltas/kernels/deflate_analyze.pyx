@@ -614,7 +614,7 @@ cdef class Analyzer:
             wrong = n < self.miss_count and self.misses[n].index == i
             guess = self.misses[n].predicted if wrong else token
             code_bit(&s.coder, &s.contexts.miss[miss_context(guess, s.history)], wrong)
-            s.history = s.history << 1 | wrong
+            s.history = (s.history << 1 | wrong) & 3
             if wrong:
                 code_miss(&s.coder, &s.contexts, &s.model, at, guess, token, self.misses[n].hops)
                 n += 1

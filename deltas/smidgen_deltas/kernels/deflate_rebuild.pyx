@@ -321,7 +321,7 @@ cdef class Rebuilder:
         """The real token instead of the predicted one; NO_TOKEN when it cannot be."""
         cdef Stream* s = &self.stream
         cdef bint wrong = code_bit(&s.coder, &s.contexts.miss[miss_context(token, s.history)], 0)
-        s.history = s.history << 1 | wrong
+        s.history = (s.history << 1 | wrong) & 3
         if wrong:
             token = code_miss(&s.coder, &s.contexts, &s.model, s.at, token, 0, 0)
             if token == NO_TOKEN or not token_fits(&s.model, s.at, token):

@@ -61,7 +61,7 @@ cdef struct Stream:
     bint last_empty
     uint64_t segment_start
     int event_before
-    int history  # of right and wrong predictions
+    int history  # of the last two predictions, wrong ones as set bits
     bint ended_full  # the last block ended by the encoder's rule of size
 
 
