@@ -34,7 +34,7 @@ COMMANDS: Final = {
     "gc": "Remove what no kept version needs.",
     "seed": "Name local files that updates may be made from.",
     "doctor": "Check this machine and show what a report needs.",
-    "why": "Explain how one file of an update would come to this device.",
+    "why": "Explain how one file of an update came, or would come, to this device.",
     "delta": "Make, apply and show deltas.",
 }
 ELSEWHERE: Final = {

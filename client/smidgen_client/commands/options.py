@@ -67,3 +67,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
     return value
+
+
+link_option = click.option("--link", type=SPEED, help="Plan for this speed, like 10Mbit, instead of measuring.")
+prefer_option = click.option(
+    "--prefer",
+    type=click.Choice(["auto", "bytes", "time"]),
+    help="Fewest bytes, fewest seconds, or by the link's speed (auto). --metered implies bytes.",
+)

@@ -9,10 +9,11 @@ import click
 from smidgen_client.commands.options import (
     REF,
     SIZE,
-    SPEED,
     STORE,
     emit,
     json_option,
+    link_option,
+    prefer_option,
     state_option,
     token_option,
     wait_option,
@@ -36,12 +37,8 @@ from smidgen_client.transport.client import Options, Transport
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched, and stop.")
 @click.option("--max-bytes", type=SIZE, help="Fetch at most this much, metadata included.")
 @click.option("--rate", type=SIZE, help="Fetch at most this much per second.")
-@click.option("--link", type=SPEED, help="Plan for this speed, like 10Mbit, instead of measuring.")
-@click.option(
-    "--prefer",
-    type=click.Choice(["auto", "bytes", "time"]),
-    help="Fewest bytes, fewest seconds, or by the link's speed (auto). --metered implies bytes.",
-)
+@link_option
+@prefer_option
 @click.option("--max-memory", type=SIZE, help="Take no delta that needs more memory than this.")
 @click.option("--max-scratch", type=SIZE, help="Take no delta that needs more disk space than this meanwhile.")
 @click.option("--max-cpu", type=click.IntRange(0, 3), help="Take no delta with a higher class of work.")

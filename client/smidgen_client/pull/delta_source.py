@@ -51,6 +51,14 @@ class DeltaSource:
         """Whether the delta also has contents that are not wanted."""
         return not all(wanted[entry.index] for entry in self._opened.header.targets[1:])
 
+    def costs(self, count: int) -> list[int]:
+        """For each of `count` contents the bytes of the frames that rebuild it; 0 where there are none."""
+        header, costs = self._opened.header, [0] * count
+        for at, numbers in enumerate(header.touched()):
+            for number in numbers if at else ():
+                costs[header.targets[number].index] += header.frames[at].size
+        return costs
+
     def _frames(self, wanted: bytearray) -> list[int]:
         """Numbers of the frames that rebuild something wanted; the first one is done already."""
         header = self._opened.header

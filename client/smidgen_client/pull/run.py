@@ -15,6 +15,7 @@ from smidgen_client.plan.costs import Bill, Link, applying
 from smidgen_client.plan.ranges import MIN_COST, REQUEST_COST, request_cost
 from smidgen_client.plan.ways import Plan, Situation, exceeded
 from smidgen_client.progress import Progress, human
+from smidgen_client.pull.account import Account, Accounts, take_account
 from smidgen_client.pull.delta_choice import Candidate, DeltaReport, candidates, look_up
 from smidgen_client.pull.delta_source import open_delta
 from smidgen_client.pull.document import fetch_document
@@ -26,7 +27,7 @@ from smidgen_client.seeds.use import Seeds
 from smidgen_client.state.lock import exclusive
 from smidgen_client.state.state import State
 from smidgen_client.state.stores import Install
-from smidgen_client.targets.base import Assembly, Decision, Target, known_tree
+from smidgen_client.targets.base import Assembly, Decision, Target, Tree, known_tree
 from smidgen_client.transport.client import Transport
 from smidgen_client.transport.known_links import KnownLinks
 from smidgen_deltas.errors import FormatError, IntegrityError, NotFound, SmidgenError
@@ -47,6 +48,8 @@ class Pull:
     request: PullRequest
     progress: Progress
     now: Callable[[], float] = time.time
+    account: Account | None = None  # how the contents come, once it is planned
+    tree: Tree | None = None  # of the new revision, once it was read
     _started: float = field(default_factory=time.monotonic)
 
     def run(self) -> PullResult:
@@ -108,7 +111,7 @@ class Pull:
         delta: Opened | None,
     ) -> PullResult:
         raw = delta.source.document if delta else fetch_piece(self.transport, document.tree)
-        tree = known_tree(decode_tree(raw))
+        self.tree = tree = known_tree(decode_tree(raw))
         if len(tree.contents) != document.count or sum(one.size for one in tree.contents) != document.bytes:
             raise FormatError("the tree is not as large as its ref document says", contents=len(tree.contents))
         with target.assemble(tree, document) as assembly:
@@ -158,6 +161,8 @@ class Pull:
             delta=_report(plan, routes, offers=bool(document.deltas), wished=self.request.delta),
             plan=plan,
         )
+        names = (result.ref, result.target, result.revision)
+        self.account = take_account(names, plan, route, missing, routes.packmap, delta)
         self._announce(result)
         if self.request.dry_run:
             return self._finished(replace(result, dry_run=True, layers=assembly.layers))
@@ -183,6 +188,7 @@ class Pull:
             delta.forget()
         self._record(document, stored)
         seeds.remember(self.request.target, assembly.places())
+        Accounts(self.state.accounts).keep(self.account)
         self._remember_link(routes.situation.link)
         report = _report(plan, routes, offers=bool(document.deltas), wished=self.request.delta)
         return self._finished(replace(result, stored=stored, notes=tuple(notes), layers=assembly.layers, delta=report))

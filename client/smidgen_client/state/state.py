@@ -33,6 +33,11 @@ class State:
         return KnownTrees(self.folder / "trees")
 
     @property
+    def accounts(self) -> Path:
+        """How the last pull into each store came about."""
+        return self.folder / "why"
+
+    @property
     def links(self) -> Path:
         """What links to servers were like; may be deleted at any time."""
         return self.folder / "links.json"
