@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import pytest
 
@@ -11,6 +12,7 @@ from smidgen_deltas.errors import DigestMismatch, SizeMismatch, StorageError
 from smidgen_deltas.ostree.file_writer import NotRepresentable
 from smidgen_deltas.ostree.objects import ObjectName, ObjectType
 from smidgen_deltas.ostree.repo import ObjectMissing, Repository
+from smidgen_deltas.ostree.repo_lock import repository_lock
 from smidgen_deltas.ostree.repo_writer import RepositoryWriter, Transaction
 from smidgen_deltas.ostree.walk import bootable, closure
 from support.ostree import REF, SECOND, ostree, unpack_archive_repo
@@ -152,6 +154,20 @@ def test_two_transactions_at_once_do_not_meet(tmp_path: Path, source: Repository
         second.set_ref(REF, SECOND)
         second.commit()
     assert "no errors" in ostree(writer.path, "fsck")
+
+
+def test_stock_ostree_and_we_see_each_others_locks(tmp_path: Path, source: Repository) -> None:
+    ostree(source.path, "config", "set", "core.lock-timeout-secs", "0")
+    repository = Repository.open(source.path)
+    with RepositoryWriter(repository).transaction():
+        ostree(source.path, "commit", "--branch=other", f"--tree=ref={REF}")
+        with pytest.raises(CalledProcessError) as refused:
+            ostree(source.path, "prune")
+    assert "Locking repo exclusive failed" in refused.value.stderr
+    with repository_lock(repository, exclusive=True), pytest.raises(CalledProcessError) as refused:
+        ostree(source.path, "commit", "--branch=another", f"--tree=ref={REF}")
+    assert "Locking repo shared failed" in refused.value.stderr
+    ostree(source.path, "prune")
 
 
 def test_wrong_content_is_never_visible(tmp_path: Path, source: Repository) -> None:

@@ -6,12 +6,10 @@ commits and their parents are left alone, so it is safe on a repository that oth
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from smidgen_client.targets.ostree import OstreeTarget
 from smidgen_deltas.errors import NotFound, SmidgenError
 from smidgen_deltas.ostree.objects import Commit, DirMeta, DirTree, ObjectName, ObjectType, loose_path
 from smidgen_deltas.ostree.repo import Repository
+from smidgen_deltas.ostree.repo_lock import repository_lock
 from smidgen_deltas.ostree.repo_writer import RepositoryWriter
 from smidgen_deltas.ostree.walk import paths
 from smidgen_deltas.tar.entries import Entry
@@ -96,8 +95,8 @@ class OstreeStore:
             transaction.commit()
 
     def clean(self, keep: Collection[str], known: Collection[str], *, dry_run: bool) -> Removed:
-        with _alone(self.path):
-            repository = Repository.open(self.path)
+        repository = Repository.open(self.path)
+        with repository_lock(repository, exclusive=True):  # as `ostree prune` does
             every = set(_commits(repository))
             held = set(repository.refs().values()) | {bytes.fromhex(one) for one in keep}
             drop = {bytes.fromhex(one) for one in known} & every - held
@@ -116,17 +115,6 @@ class OstreeStore:
                 except FileNotFoundError:
                     continue
         return Removed(tuple(sorted(one.hex() for one in drop)), count, size)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the repository's own lock exclusively, as `ostree prune` does."""
-    handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _commits(repository: Repository) -> Iterator[bytes]:

@@ -15,9 +15,9 @@ from typing import Final
 
 from smidgen_deltas.errors import DigestMismatch, SizeMismatch, UnsupportedFeature
 from smidgen_deltas.ostree import gvariant
+from smidgen_deltas.ostree.bare_header import OSTREEMETA
 from smidgen_deltas.ostree.filez import DEFAULT_LEVEL, write_filez
 from smidgen_deltas.ostree.objects import FileHeader, swap32
-from smidgen_deltas.ostree.repo import OSTREEMETA
 
 USER_ONLY_BITS: Final = 0o775
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -56,7 +56,11 @@ def write_archive(path: Path, checksum: bytes, header: FileHeader, size: int, ch
 
 
 def write_bare(path: Path, checksum: bytes, header: FileHeader, size: int, chunks: Iterable[bytes]) -> None:
-    """The real file: owner, mode, xattrs on disk; mtime 0. Owners other than one's own take root."""
+    """The real file: owner, mode, xattrs on disk; mtime 0. Owners other than one's own take root.
+
+    The order matters: a change of owner drops file capabilities, and `user.` xattrs can only be set while the owner
+    may write to the file.
+    """
     stream = checked(checksum, header, size, chunks)
     if header.is_symlink:
         _drain(stream)
@@ -66,10 +70,10 @@ def write_bare(path: Path, checksum: bytes, header: FileHeader, size: int, chunk
     status = path.lstat()
     if (status.st_uid, status.st_gid) != (header.uid, header.gid):
         os.chown(path, header.uid, header.gid, follow_symlinks=False)
-    if not header.is_symlink:
-        path.chmod(stat.S_IMODE(header.mode))
     for name, value in header.xattrs:
         os.setxattr(path, name.rstrip(b"\0"), value, follow_symlinks=False)
+    if not header.is_symlink:
+        path.chmod(stat.S_IMODE(header.mode))
     os.utime(path, (0, 0), follow_symlinks=False)
 
 

@@ -9,7 +9,7 @@ from smidgen_deltas.errors import FormatError, UsageError
 
 MAX_REF: Final = 255
 _FRAGMENT: Final = r"[\w][-._\w]*"
-_REF: Final = re.compile(rf"{_FRAGMENT}(?:/{_FRAGMENT})*\Z")
+_REF: Final = re.compile(rf"{_FRAGMENT}(?:/{_FRAGMENT})*\Z", re.ASCII)
 _CHECKSUM: Final = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -21,9 +21,14 @@ class RefInvalid(UsageError):
 
 def check_ref(ref: str) -> str:
     """Return `ref` if ostree would accept it as a branch name; raise RefInvalid otherwise."""
-    if len(ref.encode()) > MAX_REF or not _REF.match(ref):
+    if not is_ref(ref):
         raise RefInvalid("not a valid ref", ref=ref[:200])
     return ref
+
+
+def is_ref(name: str) -> bool:
+    """Whether a ref may have this name."""
+    return len(name.encode(errors="replace")) <= MAX_REF and _REF.match(name) is not None
 
 
 def is_checksum(text: str) -> bool:

@@ -13,10 +13,10 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
-from smidgen_deltas.errors import DigestMismatch, FormatError, LimitExceeded, NotFound, StorageError
-from smidgen_deltas.ostree import gvariant
+from smidgen_deltas.errors import DigestMismatch, LimitExceeded, NotFound, StorageError
+from smidgen_deltas.ostree.bare_header import read_bare_header
 from smidgen_deltas.ostree.config import Config, parse_config
 from smidgen_deltas.ostree.filez import BLOCK, inflate, read_filez_header
 from smidgen_deltas.ostree.objects import (
@@ -26,14 +26,10 @@ from smidgen_deltas.ostree.objects import (
     ObjectInvalid,
     ObjectName,
     ObjectType,
-    Xattrs,
     check_metadata,
     loose_path,
-    swap32,
 )
-from smidgen_deltas.ostree.refs import check_ref, is_checksum, parse_ref_file
-
-OSTREEMETA: Final = "user.ostreemeta"
+from smidgen_deltas.ostree.refs import check_ref, is_checksum, is_ref, parse_ref_file
 
 
 class ObjectMissing(NotFound):
@@ -80,16 +76,18 @@ class Repository:
         return self.config.mode
 
     def refs(self) -> dict[str, bytes]:
-        """Local branches by name, and remote ones as `remote:branch`."""
+        """Local branches by name, and remote ones as `remote:branch`. Raises FormatError, StorageError.
+
+        Files that other programs are still writing there are not refs: stock ostree passes over names that no ref can
+        have, and a `.part` without a checksum in it is one of those, too.
+        """
         found = {}
         for base, separator in (("refs/heads", ""), ("refs/remotes", ":")):
             root = self.path / base
             for file in sorted(root.rglob("*")):
-                if file.is_file():
-                    name = str(file.relative_to(root))
-                    if separator:
-                        name = name.replace("/", separator, 1)
-                    found[name] = parse_ref_file(file.read_bytes(), name)
+                name = str(file.relative_to(root))
+                if is_ref(name) and (commit := _ref_file(file, name)) is not None:
+                    found[name.replace("/", separator, 1) if separator else name] = commit
         return found
 
     def resolve(self, rev: str) -> bytes:
@@ -121,7 +119,7 @@ class Repository:
 
     def is_partial(self, commit: bytes) -> bool:
         """Whether ostree marked the commit as incomplete."""
-        return (self.path / "state" / f"{commit.hex()}.commitpartial").exists()
+        return partial_path(self.path, commit).exists()
 
     @contextlib.contextmanager
     def open_file(self, checksum: bytes) -> Iterator[FileObject]:
@@ -147,61 +145,27 @@ class Repository:
             file = stack.enter_context(self._open(name))
             header, size = read_filez_header(file)
             return header, size, iter(()) if header.is_symlink else inflate(file, size)
-        try:
-            status = path.lstat()
-        except FileNotFoundError as error:
-            raise ObjectMissing("object is not in the repository", object=str(name)) from error
-        header = self._header(path, status)
+        with _object_errors(name):
+            header = read_bare_header(path, path.lstat(), self.mode)
         if header.is_symlink:
             return header, 0, iter(())
         file = stack.enter_context(self._open(name))
         return header, os.fstat(file.fileno()).st_size, _blocks(file)
 
-    def _header(self, path: Path, status: os.stat_result) -> FileHeader:
-        link = stat.S_ISLNK(status.st_mode)
-        if self.mode == "bare-user":
-            return self._user_header(path)
-        target = str(path.readlink()) if link else ""
-        if self.mode == "bare-user-only":
-            return FileHeader.checked(0, 0, status.st_mode, 0, target, ())
-        if self.mode == "bare-split-xattrs":
-            xattrs: Xattrs = gvariant.decode("a(ayay)", path.with_suffix(".file-xattrs-link").read_bytes())
-        else:
-            xattrs = _xattrs(path)
-        return FileHeader.checked(status.st_uid, status.st_gid, status.st_mode, 0, target, xattrs)
-
-    @staticmethod
-    def _user_header(path: Path) -> FileHeader:
-        try:
-            data = os.getxattr(path, OSTREEMETA, follow_symlinks=False)
-        except OSError as error:
-            raise FormatError("object of a bare-user repository without user.ostreemeta", path=str(path)) from error
-        uid, gid, mode, xattrs = gvariant.decode("(uuua(ayay))", data)
-        target = ""
-        if stat.S_ISLNK(swap32(mode)):
-            target = path.read_bytes().rstrip(b"\0").decode()
-        return FileHeader.checked(swap32(uid), swap32(gid), swap32(mode), 0, target, xattrs)
-
     def _ref(self, name: str) -> bytes:
         remote, colon, branch = name.rpartition(":")
         relative = f"refs/remotes/{check_ref(remote)}/{check_ref(branch)}" if colon else f"refs/heads/{check_ref(name)}"
-        try:
-            return parse_ref_file((self.path / relative).read_bytes(), name)
-        except OSError as error:
-            raise NotFound("no such ref in the repository", ref=name, path=str(self.path)) from error
+        commit = _ref_file(self.path / relative, name)
+        if commit is None:
+            raise NotFound("no such ref in the repository", ref=name, path=str(self.path))
+        return commit
 
     def _path(self, name: ObjectName) -> Path:
         return self.path / loose_path(name, self.mode)
 
     def _open(self, name: ObjectName) -> BinaryIO:
-        try:
-            return os.fdopen(os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", BLOCK)
-        except FileNotFoundError as error:
-            raise ObjectMissing("object is not in the repository", object=str(name)) from error
-        except OSError as error:
-            raise StorageError(
-                "object cannot be read", object=str(name), reason=os.strerror(error.errno or 0)
-            ) from error
+        with _object_errors(name):
+            return _regular(self._path(name))
 
     def _read(self, name: ObjectName) -> bytes:
         with self._open(name) as file:
@@ -220,17 +184,46 @@ def _verified(name: ObjectName, header: FileHeader, chunks: Iterator[bytes]) -> 
         raise DigestMismatch("file object does not match its name", expected=str(name), found=hasher.hexdigest())
 
 
+def partial_path(repository: Path, commit: bytes) -> Path:
+    """Where stock ostree marks a commit of which objects may be missing."""
+    return repository / "state" / f"{commit.hex()}.commitpartial"
+
+
+def _ref_file(file: Path, name: str) -> bytes | None:
+    """The commit that a file below `refs` names; None where it is gone meanwhile, no file, or still being written."""
+    try:
+        if not file.is_file():
+            return None
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError("ref cannot be read", ref=name, reason=os.strerror(error.errno or 0)) from error
+    if name.endswith(".part") and not is_checksum(data.decode("ascii", "replace").strip()):
+        return None
+    return parse_ref_file(data, name)
+
+
+@contextlib.contextmanager
+def _object_errors(name: ObjectName) -> Iterator[None]:
+    """Name the object that the operating system refuses."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ObjectMissing("object is not in the repository", object=str(name)) from error
+    except OSError as error:
+        raise StorageError("object cannot be read", object=str(name), reason=os.strerror(error.errno or 0)) from error
+
+
+def _regular(path: Path) -> BinaryIO:
+    """Open a regular file; never waits for the other end of a FIFO."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ObjectInvalid("object is not a regular file", path=str(path))
+    return os.fdopen(descriptor, "rb", BLOCK)
+
+
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
     while block := file.read(BLOCK):
         yield block
-
-
-def _xattrs(path: Path) -> Xattrs:
-    try:
-        names = os.listxattr(path, follow_symlinks=False)
-        pairs = [(name.encode() + b"\0", os.getxattr(path, name, follow_symlinks=False)) for name in names]
-    except OSError as error:
-        if error.errno in (95, 1):  # a file system without them, or trusted.* without the right to see them
-            return ()
-        raise ObjectInvalid("xattrs cannot be read", path=str(path), reason=os.strerror(error.errno or 0)) from error
-    return tuple(sorted(pairs))

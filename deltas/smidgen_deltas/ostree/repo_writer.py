@@ -4,7 +4,8 @@ A transaction puts objects into a staging folder below the repository's `tmp`, a
  1. flushes the file system, so that every staged object is really there,
  2. renames all objects but commits into `objects`, and flushes again,
  3. renames the commits, and their detached metadata,
- 4. writes the refs, each by rename of a flushed file.
+ 4. takes stock ostree's mark of an incomplete commit from the commits that refs will name,
+ 5. writes the refs, each by rename of a flushed file.
 A power cut between any two steps leaves complete objects only, and refs that point at complete commits.
 
 The staging folder is named after the machine's boot. After kill -9 the same boot finds it again and goes on with what
@@ -38,7 +39,8 @@ from smidgen_deltas.ostree.objects import (
     loose_path,
 )
 from smidgen_deltas.ostree.refs import check_ref, is_checksum
-from smidgen_deltas.ostree.repo import FileObject, Repository
+from smidgen_deltas.ostree.repo import FileObject, Repository, partial_path
+from smidgen_deltas.ostree.repo_lock import repository_lock
 
 FOLDERS: Final = (
     "extensions",
@@ -81,12 +83,12 @@ class RepositoryWriter:
         """A transaction; what was staged stays for the next one unless `commit` was called.
 
         Holds the repository's lock shared, so that a prune waits, and its own staging folder exclusively.
+        Raises RepositoryBusy, StorageError.
         """
         with contextlib.ExitStack() as stack:
             with storage(self.path):
                 # the order matters: whoever prunes takes this lock exclusively, then looks at staging folders
-                lock = stack.enter_context((self.path / ".lock").open("ab"))
-                fcntl.flock(lock, fcntl.LOCK_SH)
+                stack.enter_context(repository_lock(self.repository, exclusive=False))
                 staging = _claim(self.path / "tmp", stack)
             yield Transaction(self, staging)
             if not any(staging.rglob("*.*")):
@@ -149,7 +151,7 @@ class Transaction:
         return Repository(self._staging, repository.config) if name in self._staged else repository
 
     def set_ref(self, ref: str, commit: bytes, remote: str | None = None) -> None:
-        """Let a branch (of a remote) point at a commit once the transaction commits."""
+        """Let a branch (of a remote) point at a commit, which must be complete, once the transaction commits."""
         base = f"refs/remotes/{check_ref(remote)}" if remote else "refs/heads"
         self._refs.append((self._writer.path / base / check_ref(ref), commit))
 
@@ -164,6 +166,7 @@ class Transaction:
                 self._publish([name for name in self._staged if name.type is kind])
             _flush(path)
             for target, commit in self._refs:
+                partial_path(path, commit).unlink(missing_ok=True)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 _replace(target, commit.hex().encode() + b"\n", path / "tmp")
             self._staged.clear()

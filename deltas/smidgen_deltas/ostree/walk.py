@@ -17,6 +17,7 @@ MetadataReader = Callable[[ObjectName], bytes]
 
 MAX_DEPTH: Final = 512
 _MODULES: Final = re.compile(r"usr/lib/modules/([^/]+)/(vmlinuz|initramfs\.img|initrd(?:\.img)?)\Z")
+_WORDS: Final = re.compile(r"[0-9]{1,18}|[A-Za-z]+|~")
 _BOOT: Final = re.compile(r"(?:usr/lib/ostree-boot|boot)/(vmlinuz|initramfs|initrd)[^/]*?-?(\d[^/]*?)?(?:\.img)?\Z")
 
 
@@ -96,7 +97,7 @@ def paths(read: MetadataReader, commit: bytes) -> Iterator[tuple[str, ObjectName
 
 
 def bootable(found: list[str]) -> Bootable | None:
-    """The kernel among `found` (paths of files), where ostree looks for it; the newest version by name if several."""
+    """The kernel among `found` (paths of files), where ostree looks for it; of several the newest version."""
     kernels: dict[str, dict[str, str]] = {}
     for path in found:
         modules, boot = _MODULES.match(path), _BOOT.match(path)
@@ -107,9 +108,20 @@ def bootable(found: list[str]) -> Bootable | None:
     complete = {version: parts for version, parts in kernels.items() if "kernel" in parts}
     if not complete:
         return None
-    version = max(complete)
+    version = max(complete, key=kernel_order)
     parts = complete[version]
     return Bootable(version, parts["kernel"], parts.get("initramfs"))
+
+
+def kernel_order(version: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that orders kernel releases by age: numbers by value, and `-rc` before the release that it leads to."""
+    parts: list[tuple[int, int, str]] = []
+    for word in _WORDS.findall(version):
+        if word.isdigit():
+            parts.append((3, int(word), ""))
+        else:
+            parts.append((0 if word in ("rc", "~") else 2, 0, word))
+    return (*parts, (1, 0, ""), (1, 0, version))
 
 
 def _once(read: MetadataReader, name: ObjectName, path: str, seen: set[ObjectName]) -> Iterator[Visited]:
