@@ -33,7 +33,7 @@ def services(database_url: str, tmp_path: Path) -> Iterator[Services]:
 
 def push(services: Services, repo: str, data: bytes) -> Digest:
     digest = Digest.of(data)
-    upload = oci_uploads.begin(services)
+    upload = oci_uploads.begin(services, repo)
     with services.uploads.append(upload) as writer:
         writer.write(data)
     oci_uploads.finish(services, repo, upload, digest)

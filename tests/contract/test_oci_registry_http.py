@@ -238,8 +238,24 @@ def test_blob_over_the_limit_is_refused(server_factory: ServerFactory) -> None:
         assert repo.patch(where, data).status_code == 413
 
 
+def test_a_session_belongs_to_the_repository_that_it_was_begun_for(admin: httpx2.Client) -> None:
+    mine, where = Repo(admin, "r"), _begun(admin)
+    data = b"some bytes"
+    mine.patch(where, data)
+    foreign, elsewhere = Repo(admin, "other/r"), where.copy_with(path=where.path.replace("/v2/r/", "/v2/other/r/"))
+    for response in (
+        admin.get(elsewhere),
+        foreign.patch(elsewhere, b"more", len(data)),
+        foreign.put(elsewhere, digest_of(data)),
+        admin.delete(elsewhere),
+    ):
+        assert (response.status_code, error_codes(response)) == (404, ["BLOB_UPLOAD_UNKNOWN"])
+    assert mine.put(where, digest_of(data)).status_code == 201
+    assert foreign.head(f"blobs/{digest_of(data)}").status_code == 404
+
+
 def test_session_ids_are_not_paths(admin: httpx2.Client) -> None:
-    for upload in ("..", "%2e%2e", "0" * 31, "0" * 32, "a/b"):
+    for upload in ("..", "%2e%2e", "0" * 31, "0" * 32, "0" * 48, "a/b"):
         assert admin.get(f"/v2/r/blobs/uploads/{upload}").status_code == 404
 
 

@@ -129,7 +129,7 @@ def test_cancel(uploads: Uploads, tmp_path: Path) -> None:
         assert (failure.value.code, failure.value.status) == ("BLOB_UPLOAD_UNKNOWN", 404)
 
 
-@pytest.mark.parametrize("identity", ["", "../blobs", "x" * 32, "0" * 31, "0" * 33, "0" * 32 + "\n"])
+@pytest.mark.parametrize("identity", ["", "../blobs", "x" * 32, "0" * 47, "0" * 49, "0" * 48 + "\n"])
 def test_foreign_ids_are_unknown(uploads: Uploads, identity: str) -> None:
     with pytest.raises(UploadUnknown):
         uploads.offset(identity)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
 
 from smidgen_deltas.digest import Digest
@@ -21,6 +21,15 @@ from smidgen_server.services.oci_errors import UploadInvalid
 router = APIRouter()
 _RANGE: Final = re.compile(r"(?:bytes )?([0-9]{1,18})-([0-9]{1,18})(?:/(?:[0-9]+|\*))?")  # the bare form is OCI's
 _DIGEST = Annotated[str | None, Query()]
+
+
+async def own_session(asker: Pusher, upload: str) -> str:
+    """The session in the path. Raises UploadUnknown when it was begun for another repository."""
+    asker.services.uploads.require_owner(upload, asker.name)
+    return upload
+
+
+OwnSession = Annotated[str, Depends(own_session)]
 
 
 @router.post(REPOSITORY + "/blobs/uploads/")
@@ -41,23 +50,23 @@ async def post_upload(
         algorithm = wanted.algorithm
     if digest is not None and mount is None:
         wanted = Digest.parse(digest)
-        upload = await run_in_threadpool(oci_uploads.begin, asker.services, wanted.algorithm)
+        upload = await run_in_threadpool(oci_uploads.begin, asker.services, asker.name, wanted.algorithm)
         await append(request, asker, upload)
         await run_in_threadpool(oci_uploads.finish, asker.services, asker.name, upload, wanted)
         return created(asker, wanted)
-    upload = await run_in_threadpool(oci_uploads.begin, asker.services, algorithm)
+    upload = await run_in_threadpool(oci_uploads.begin, asker.services, asker.name, algorithm)
     return progress(asker, upload, 0, 202)
 
 
 @router.patch(REPOSITORY + "/blobs/uploads/{upload}")
-async def patch_upload(request: Request, asker: Pusher, upload: str) -> Response:
+async def patch_upload(request: Request, asker: Pusher, upload: OwnSession) -> Response:
     """A chunk with Content-Range, or a stream without (end-5)."""
     offset = await append(request, asker, upload)
     return progress(asker, upload, offset, 202)
 
 
 @router.put(REPOSITORY + "/blobs/uploads/{upload}")
-async def put_upload(request: Request, asker: Pusher, upload: str, digest: _DIGEST = None) -> Response:
+async def put_upload(request: Request, asker: Pusher, upload: OwnSession, digest: _DIGEST = None) -> Response:
     """The last chunk, or none; then the blob is verified and shown (end-6)."""
     wanted = Digest.parse(digest or "")
     await append(request, asker, upload)
@@ -66,13 +75,13 @@ async def put_upload(request: Request, asker: Pusher, upload: str, digest: _DIGE
 
 
 @read_route(router, REPOSITORY + "/blobs/uploads/{upload}")
-def get_upload(asker: Pusher, upload: str) -> Response:
+def get_upload(asker: Pusher, upload: OwnSession) -> Response:
     """How far it is (end-13)."""
     return progress(asker, upload, asker.services.uploads.offset(upload), 204)
 
 
 @router.delete(REPOSITORY + "/blobs/uploads/{upload}")
-def delete_upload(asker: Pusher, upload: str) -> Response:
+def delete_upload(asker: Pusher, upload: OwnSession) -> Response:
     """Cancel (end-14)."""
     asker.services.uploads.cancel(upload)
     return Response(status_code=204)

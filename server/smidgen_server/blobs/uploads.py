@@ -1,7 +1,8 @@
 """Resumable uploads: bytes that arrive in pieces, possibly over hours and over restarts of the server.
 
 <root>/<id>     the bytes so far; the file's length is the offset to go on from
-An id is 32 random hex digits and is all that a client needs to hold. The running hash lives in memory and is computed
+An id is 32 random hex digits and is all that a client needs to hold; 16 more bind it to its owner, the repository that
+it was begun for: under another one's path it does not exist. The running hash lives in memory and is computed
 again from the file when it is not there (after a restart). One writer at a time holds the file's lock; another one is
 a Conflict. On a bucket the bytes are staged here too and sent in parts when the upload is finished.
 """
@@ -28,7 +29,7 @@ from smidgen_server.blobs.base import BLOCK, BlobStore
 from smidgen_server.blobs.staging import MODE, storage_errors
 
 REMEMBERED: Final = 64  # running hashes kept in memory
-_ID: Final = re.compile(r"[0-9a-f]{32}\Z")
+_ID: Final = re.compile(r"([0-9a-f]{32})([0-9a-f]{16})\Z")
 
 
 class UploadUnknown(NotFound):
@@ -66,15 +67,23 @@ class Uploads:
         with storage_errors():
             root.mkdir(parents=True, exist_ok=True)
 
-    def create(self, algorithm: str = "sha256") -> str:
-        """Begin an upload; returns its id. `algorithm` is what will be hashed while writing."""
+    def create(self, algorithm: str = "sha256", owner: str = "") -> str:
+        """Begin an upload for `owner`; returns its id. `algorithm` is what will be hashed while writing."""
         if algorithm not in LENGTHS:
             raise UsageError("unknown digest algorithm", algorithm=algorithm[:40])
-        identity = token_hex(16)
+        nonce = token_hex(16)
+        identity = nonce + _binding(nonce, owner)
         with storage_errors():
             os.close(os.open(self._root / identity, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, MODE))
         self._keep(identity, _Hash(algorithm, 0, hashlib.new(algorithm)))
         return identity
+
+    @staticmethod
+    def require_owner(identity: str, owner: str) -> None:
+        """Raises UploadUnknown when the upload was not begun for `owner`."""
+        parts = _ID.match(identity)
+        if parts is None or parts[2] != _binding(parts[1], owner):
+            raise UploadUnknown("no such upload", upload=identity[:64])
 
     def offset(self, identity: str) -> int:
         """Bytes received so far. Raises UploadUnknown."""
@@ -202,6 +211,10 @@ class UploadWriter:
                 self.state.running.update(view[:done])
                 self.state.offset += done
                 view = view[done:]
+
+
+def _binding(nonce: str, owner: str) -> str:
+    return hashlib.sha256(f"{nonce} {owner}".encode()).hexdigest()[:16]
 
 
 def _names(path: Path, fd: int) -> bool:
