@@ -153,7 +153,7 @@ def test_a_delta_from_several_revisions_names_them_all_and_goes_with_any(index: 
     with index.session() as session:
         (offer,) = deltas.offers(session, target)
         assert offer.sources == (Digest.of(b"b"), Digest.of(b"a"))
-        assert deltas.targets_from(session, first) == [target]
+        assert deltas.targets_from(session, first) == [(1, target)]
         assert surface.delete_revision(session, first)
         assert deltas.offers(session, target) == ()
     assert not readable(index, target)

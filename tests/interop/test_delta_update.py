@@ -8,21 +8,17 @@ from typing import Any
 import pytest
 
 from smidgen_client.pull.request import PullResult
-from smidgen_deltas.native.tree import OciTree
-from smidgen_deltas.oci.layout import Layout
-from smidgen_deltas.oci.layout_writer import LayoutWriter
-from smidgen_deltas.oci.model import Descriptor
 from smidgen_deltas.ostree.repo import Repository
 from smidgen_server.index import deltas
-from smidgen_server.services import ingest_oci, ingest_ostree
+from smidgen_server.services import ingest_ostree
 from smidgen_server.services.container import Services, open_services
 from smidgen_server.services.tasks import no_progress
 from smidgen_server.settings import Settings
-from support.device_trees import make_image
 from support.devices import Device
 from support.ostree import ostree
 from support.releases import release, rows, settled, until
 from support.server import RunningServer, ServerFactory
+from support.small_images import publish_files
 from support.surface import fetch_document
 
 pytestmark = pytest.mark.needs("ostree")
@@ -141,17 +137,8 @@ def test_images_are_updated_with_deltas_too(server: RunningServer, device: Devic
 
 def publish_image(server: RunningServer, folder: Path, version: int) -> None:
     tree = release(folder / f"release{version}", version)
-    image = make_image({str(path.relative_to(tree)): path.read_bytes() for path in tree.rglob("*") if path.is_file()})
-    writer = LayoutWriter.open_or_create(folder / f"layout{version}")
-    assert isinstance(image.tree, OciTree)
-    for document in (*image.tree.manifests, *image.tree.blobs):
-        writer.put_bytes(document.body)
-    for blob in image.blobs.values():
-        writer.put_bytes(blob)
-    (root,) = image.tree.manifests
-    writer.set_ref("built", Descriptor(root.media_type, root.digest, len(root.body), {}))
-    layout = Layout.open(folder / f"layout{version}")
-    ingest_oci.publish(server.services, layout, "built", "app", "stable", no_progress)
+    files = {str(path.relative_to(tree)): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    publish_files(server.services, folder, files)
 
 
 def test_what_was_published_without_a_server_gets_its_delta_when_one_starts(

@@ -225,15 +225,15 @@ def refs_at(session: Session, target_id: int) -> list[str]:
     return list(session.scalars(select(ref.c.name).where(ref.c.revision_id == target_id).order_by(ref.c.name)))
 
 
-def targets_from(session: Session, revision_id: int) -> list[int]:
-    """Other revisions to which there is a ready delta from this one."""
+def targets_from(session: Session, revision_id: int) -> list[tuple[int, int]]:
+    """Other revisions (repository, revision) to which there is a ready delta from this one."""
     query = (
-        select(delta.c.target_id)
+        select(delta.c.repo_id, delta.c.target_id)
         .join(delta_source, delta_source.c.delta_id == delta.c.id)
         .where(delta_source.c.revision_id == revision_id, delta.c.state == READY, delta.c.target_id != revision_id)
         .distinct()
     )
-    return sorted(session.scalars(query))
+    return sorted((row[0], row[1]) for row in session.execute(query))
 
 
 def forget(session: Session, revision_id: int) -> None:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Final, Protocol, cast
 
 from sqlalchemy.orm import Session
 
-from smidgen_deltas.errors import SettingsError
+from smidgen_deltas.errors import UsageError
 from smidgen_server.blobs.base import BlobReader
 from smidgen_server.index.base import Index
 from smidgen_server.index.deltas import SMIDGEN
@@ -71,6 +71,10 @@ class Facts:
     features: tuple[str, ...] = ()
 
 
+class FormatUnknown(UsageError):
+    """No such format of deltas."""
+
+
 class Format(Protocol):
     """A module of this shape."""
 
@@ -85,16 +89,16 @@ class Format(Protocol):
 
 
 def find(name: str) -> Format:
-    """Raises SettingsError."""
+    """Raises FormatUnknown."""
     check((name,))
     return cast(Format, import_module(FORMATS[name].module))
 
 
 def check(names: Iterable[str]) -> None:
-    """Raises SettingsError unless all of them are formats."""
+    """Raises FormatUnknown unless all of them are formats."""
     for name in names:
         if name not in FORMATS:
-            raise SettingsError("unknown format of deltas", format=name[:64], known=", ".join(FORMATS))
+            raise FormatUnknown("unknown format of deltas", format=name[:64], known=", ".join(FORMATS))
 
 
 def fits(name: str, kind: str, sources: int) -> bool:

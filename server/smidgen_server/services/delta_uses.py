@@ -30,3 +30,8 @@ class Uses:
         with self._lock:
             counts, self._counts = self._counts, Counter()
         return counts
+
+
+def begins(span: str | None) -> bool:
+    """Whether a request with this Range header asks for the first byte: later spans are parts of the same fetch."""
+    return span is None or span.startswith("bytes=0-")

@@ -28,7 +28,11 @@ LONGEST: Final = 86400  # seconds between two attempts
 
 def settle(services: Services, row: deltas.DeltaRow, lease: str, outcome: Outcome) -> None:
     """Act on what came of a build. Nothing happens when the lease is lost by now."""
-    if outcome.files:
+    budget = services.settings.deltas.budget_bytes
+    if budget is not None and outcome.size > budget:  # it would be evicted at once, and made again for the next asker
+        reason = f"{outcome.size} bytes are more than all deltas together may have"
+        set_aside(services, row, lease, deltas.USELESS, reason, cost=outcome.cost)
+    elif outcome.files:
         try:
             _keep(services, row, lease, outcome)
         except SmidgenError as error:

@@ -48,7 +48,10 @@ class Jobs:
         self._executor: Executor | None = None
 
     def start(self, services: Services) -> None:
-        """Take over what dead servers left, note what policies ask for, and begin to work. Raises SettingsError."""
+        """Take over what dead servers left, note what policies ask for, and begin to work.
+
+        Raises SettingsError, FormatUnknown.
+        """
         settings = services.settings.deltas
         jobs_executor.check(services.settings)
         check(settings.formats)

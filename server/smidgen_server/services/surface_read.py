@@ -44,3 +44,9 @@ def parse_ref_path(kind: str, path: str) -> RefName:
         if repo and ref:
             return RefName("ostree" if kind == "ostree" else "oci", repo, ref)
     raise RefUnknown("no such ref", path=f"{kind}/{path}"[:600])
+
+
+def parse_delta_path(kind: str, path: str) -> tuple[RefName, Digest]:
+    """`<ref as above>/<sha256 hex>.json` -> ref, and revision to start from. Raises RefUnknown, DigestInvalid."""
+    ref, _, source = path.removesuffix(SUFFIX).rpartition("/")
+    return parse_ref_path(kind, f"{ref}{SUFFIX}"), Digest.parse(f"sha256:{source}")
