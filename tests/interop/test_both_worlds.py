@@ -1,4 +1,4 @@
-"""Files of one world are sources for the other: a commit's for an image, an image's for a commit, for packs and deltas."""
+"""Files of one world are sources for the other: a commit's for an image, an image's for a commit."""
 
 from __future__ import annotations
 
