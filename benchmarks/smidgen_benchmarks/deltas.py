@@ -11,7 +11,8 @@ from typing import Any
 
 from smidgen_benchmarks.corpora import Pair
 from smidgen_benchmarks.measure import StepFailed, Usage, sha256
-from smidgen_benchmarks.peers import OstreeStaticDelta, Peer
+from smidgen_benchmarks.peers import Peer
+from smidgen_benchmarks.tree_peers import OstreeStaticDelta
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from smidgen_benchmarks.chunk_peers import Casync, Zchunk, Zsync
 from smidgen_benchmarks.measure import Usage, run, size
+from smidgen_benchmarks.tree_peers import OstreeStaticDelta, TarDiff
 
 SMIDGEN: Final = (sys.executable, "-m", "smidgen_client")
 
@@ -108,170 +109,6 @@ def _module(name: str, action: str) -> Words:
     return lambda one, two, three: [sys.executable, "-m", f"smidgen_benchmarks.{name}", action, one, two, three]
 
 
-@dataclass(frozen=True, slots=True)
-class TarDiff:
-    """tar-diff and tar-patch (containers/tar-diff); the applier reads the unpacked old tree."""
-
-    level: int = 19
-    trees_only: bool = True
-
-    @property
-    def name(self) -> str:
-        return f"tar-diff -{self.level}"
-
-    def missing(self) -> str | None:
-        absent = [program for program in ("tar-diff", "tar-patch") if shutil.which(program) is None]
-        return f"{', '.join(absent)} not on the PATH" if absent else None
-
-    def make(self, old: Path, new: Path, delta: Path) -> Usage:
-        return run(["tar-diff", f"-compression-level={self.level}", old, new, delta])
-
-    def apply(self, old: Path, delta: Path, out: Path) -> Usage:
-        tree = unpacked(old)
-        return run(["tar-patch", delta, tree, out])
-
-    def cost(self, delta: Path) -> int:
-        return size(delta)
-
-
-@dataclass(frozen=True, slots=True)
-class OstreeStaticDelta:
-    """`ostree static-delta generate` with its defaults; the cost counts the delta and its fallback objects."""
-
-    name: str = "ostree static-delta"
-    trees_only: bool = True
-    commits: dict[str, str] = field(default_factory=dict)
-
-    def missing(self) -> str | None:
-        return None if shutil.which("ostree") else "ostree not on the PATH"
-
-    def make(self, old: Path, new: Path, delta: Path) -> Usage:
-        repo = delta.with_name(delta.name + ".repo")
-        shutil.rmtree(repo, ignore_errors=True)
-        run(["ostree", "init", f"--repo={repo}", "--mode=archive"])
-        for ref, tar in (("old", old), ("new", new)):
-            run(
-                [
-                    "ostree",
-                    "commit",
-                    f"--repo={repo}",
-                    f"--branch={ref}",
-                    f"--tree=tar={tar}",
-                    "--tar-autocreate-parents",
-                ]
-            )
-        usage = run(["ostree", "static-delta", "generate", f"--repo={repo}", "--from=old", "--to=new"])
-        delta.write_text(str(size(repo / "deltas") + self._fallbacks(repo)))
-        return usage
-
-    def apply(self, old: Path, delta: Path, out: Path) -> Usage:  # noqa: ARG002 - the old commit is in the repository
-        """Pull over file:// into a repository that has the old commit; the proof is ostree's own checksums."""
-        repo, device = delta.with_name(delta.name + ".repo"), out.with_name(out.name + ".device")
-        shutil.rmtree(device, ignore_errors=True)
-        run(["ostree", "init", f"--repo={device}", "--mode=bare-user"])
-        run(["ostree", "pull-local", f"--repo={device}", repo, "old"])
-        usage = run(["ostree", "pull-local", f"--repo={device}", "--require-static-deltas", repo, "new"])
-        run(["ostree", "fsck", f"--repo={device}"])
-        shutil.rmtree(device)
-        return usage
-
-    def cost(self, delta: Path) -> int:
-        return int(delta.read_text())
-
-    @staticmethod
-    def _fallbacks(repo: Path) -> int:
-        shown = subprocess.run(
-            ["ostree", "static-delta", "list", f"--repo={repo}"], capture_output=True, text=True, check=True
-        ).stdout.split()
-        text = subprocess.run(
-            ["ostree", "static-delta", "show", f"--repo={repo}", shown[0]], capture_output=True, text=True, check=True
-        ).stdout
-        for line in text.splitlines():
-            if line.startswith("Total Fallback Size:"):
-                return int(line.split(":")[1].split()[0])
-        return 0
-
-
-@dataclass(frozen=True, slots=True)
-class Zchunk:
-    """zck: chunks of the new file that the old one has not; no patch file, so the cost is what it would fetch."""
-
-    name: str = "zchunk"
-    trees_only: bool = False
-
-    def missing(self) -> str | None:
-        return None if shutil.which("zck") and shutil.which("zck_delta_size") else "zchunk not on the PATH"
-
-    def make(self, old: Path, new: Path, delta: Path) -> Usage:
-        before, after = delta.with_name(delta.name + ".old.zck"), delta.with_name(delta.name + ".new.zck")
-        run(["zck", old, "-o", before])
-        usage = run(["zck", new, "-o", after])
-        run(["zck_delta_size", before, after], stdout=delta)
-        before.unlink()
-        return usage
-
-    def apply(self, old: Path, delta: Path, out: Path) -> Usage:  # noqa: ARG002 - reuses chunks only over HTTP
-        return run(["unzck", "-c", delta.with_name(delta.name + ".new.zck")], stdout=out)
-
-    def cost(self, delta: Path) -> int:
-        """`Would download X of Y bytes` is what the tool prints."""
-        words = delta.read_text().replace(",", "").split()
-        return int(words[words.index("download") + 1])
-
-
-@dataclass(frozen=True, slots=True)
-class Casync:
-    """casync: chunks of the new file that the old one's store has not, and the index."""
-
-    name: str = "casync"
-    trees_only: bool = False
-
-    def missing(self) -> str | None:
-        return None if shutil.which("casync") else "casync not on the PATH"
-
-    def make(self, old: Path, new: Path, delta: Path) -> Usage:
-        store = delta.with_name(delta.name + ".castr")
-        shutil.rmtree(store, ignore_errors=True)
-        run(["casync", "make", f"--store={store}", delta.with_name(delta.name + ".old.caibx"), old])
-        before = size(store)
-        usage = run(["casync", "make", f"--store={store}", delta.with_name(delta.name + ".caibx"), new])
-        index = delta.with_name(delta.name + ".caibx").stat().st_size
-        delta.write_text(str(size(store) - before + index))
-        return usage
-
-    def apply(self, old: Path, delta: Path, out: Path) -> Usage:
-        store = delta.with_name(delta.name + ".castr")
-        index = delta.with_name(delta.name + ".caibx")
-        usage = run(["casync", "extract", f"--store={store}", f"--seed={old}", index, out])
-        shutil.rmtree(store)
-        return usage
-
-    def cost(self, delta: Path) -> int:
-        return int(delta.read_text())
-
-
-def commit_tar(repo: Path, ref: str, tar: Path, *bindings: str) -> None:
-    """Commit a tree with stock ostree; by way of a folder, since it refuses tars with device nodes.
-
-    Args:
-        bindings: refs under which clients may fetch the commit beside `ref`.
-    """
-    binding = [f"--bind-ref={name}" for name in bindings]
-    run(["ostree", "commit", f"--repo={repo}", f"--branch={ref}", *binding, f"--tree=dir={unpacked(tar)}"])
-
-
-def unpacked(tar: Path) -> Path:
-    """The tree of a tar, unpacked beside it once."""
-    tree = tar.with_name(tar.name + ".tree")
-    if not tree.exists():
-        part = tar.with_name(tar.name + ".tree.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        run(["tar", "-xf", tar, "-C", part, "--exclude=./dev/*"])
-        part.rename(tree)
-    return tree
-
-
 PEERS: Final[tuple[Peer, ...]] = (
     _smidgen("fast"),
     _smidgen("default"),
@@ -303,4 +140,5 @@ PEERS: Final[tuple[Peer, ...]] = (
     OstreeStaticDelta(),
     Zchunk(),
     Casync(),
+    Zsync(),
 )

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from smidgen_benchmarks.corpora import Pair
 from smidgen_benchmarks.measure import Usage, run
-from smidgen_benchmarks.peers import SMIDGEN, commit_tar
+from smidgen_benchmarks.peers import SMIDGEN
 from smidgen_benchmarks.service import Service, serving
+from smidgen_benchmarks.tree_peers import commit_tar
 
 REF: Final = "bench/stable"
 
