@@ -36,11 +36,39 @@ def table(rows: Sequence[Row]) -> str:
             f"{row.pair:28} {row.peer:22} {row.size:13,} {row.make.seconds:8.1f} {row.make.peak_bytes >> 20:6} "
             f"{row.apply.seconds:8.1f} {row.apply.peak_bytes >> 20:6}  {_verdict(row)}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_ratio_lines(rows)])
+
+
+def ratios(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """For each of our methods: by pair, and in sum, its bytes in those of the smallest other method.
+
+    Pairs without a verified result of both count nowhere.
+    """
+    found: dict[str, dict[str, float]] = {}
+    measured = [row for row in rows if row.verified and row.make]
+    best = {pair: min(sizes) for pair in {row.pair for row in measured} if (sizes := _others(measured, pair))}
+    for method in dict.fromkeys(row.peer for row in measured if _ours(row)):
+        ours = {row.pair: row.size for row in measured if row.peer == method and row.pair in best}
+        if ours:
+            found[method] = {pair: size / best[pair] for pair, size in ours.items()}
+            found[method]["in sum"] = sum(ours.values()) / sum(best[pair] for pair in ours)
+    return found
+
+
+def _others(rows: Sequence[Row], pair: str) -> list[int]:
+    return [row.size for row in rows if row.pair == pair and not _ours(row) and row.size]
+
+
+def _ratio_lines(rows: Sequence[Row]) -> list[str]:
+    lines = []
+    for method, by_pair in ratios(rows).items():
+        lines += ["", f"{method}, in parts of the smallest other method:"]
+        lines += [f"  {pair:28} {ratio:6.3f}" for pair, ratio in by_pair.items()]
+    return lines
 
 
 def as_json(rows: Sequence[Row], digests: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    return {"machine": machine(), "inputs": digests, "rows": [row.as_json() for row in rows]}
+    return {"machine": machine(), "inputs": digests, "ratios": ratios(rows), "rows": [row.as_json() for row in rows]}
 
 
 def machine() -> dict[str, Any]:
@@ -63,8 +91,23 @@ def as_html(rows: Sequence[Row], digests: Mapping[str, Mapping[str, str]]) -> st
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>Delta sizes</title><style>{_STYLE}</style><h1>Delta sizes</h1>"
         f"<p class=note>{html.escape(facts)}. Every result was compared with its digest; peak memory is that of the "
-        "largest process.</p>" + "".join(sections) + "</html>"
+        "largest process, never less than that of the harness.</p>" + _ratio_table(rows) + "".join(sections) + "</html>"
     )
+
+
+def _ratio_table(rows: Sequence[Row]) -> str:
+    found = ratios(rows)
+    if not found:
+        return ""
+    heads = "".join(f"<th>{html.escape(method)}" for method in found)
+    pairs = list(dict.fromkeys(pair for by_pair in found.values() for pair in by_pair if pair != "in sum"))
+    body = "".join(
+        f"<tr><td>{html.escape(pair)}"
+        + "".join(f"<td>{by_pair[pair]:.3f}" if pair in by_pair else "<td>" for by_pair in found.values())
+        + "</tr>"
+        for pair in [*pairs, "in sum"]
+    )
+    return f"<h2>In parts of the smallest other method</h2><table><tr><th>pair{heads}</tr>{body}</table>"
 
 
 def _section(name: str, rows: Sequence[Row], digests: Mapping[str, str]) -> str:
