@@ -94,9 +94,9 @@ class Zygote:
 
 
 @contextmanager
-def start_zygote(root: Path, work: Path) -> Iterator[Zygote]:
-    """root: the folder whose changes count; work: a folder outside of it."""
-    command = [sys.executable, zygote.__file__]
+def start_zygote(root: Path, work: Path, module: str = "support.zygote_client") -> Iterator[Zygote]:
+    """root: the folder whose changes count; work: a folder outside of it; module: see support/zygote.py."""
+    command = [sys.executable, zygote.__file__, module]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
     ) as process:

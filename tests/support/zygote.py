@@ -1,31 +1,23 @@
 """Run as a program, with the fault shim preloaded: forks a child for each command, so that imports are paid for once.
 
-Reads one JSON object a line: `argv` of `smidgen`, the shim's settings `root`, `count`, `kill`, `torn`, `trace`, `boot`,
+`zygote.py MODULE`: the module's `run(argv) -> status` is the command; it imports what it needs when it is imported.
+Reads one JSON object a line: `argv`, the shim's settings `root`, `count`, `kill`, `torn`, `trace`, `boot`,
 and `log`, the file for the child's output. Answers a line each: the exit status as subprocess has it (-9: killed).
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import sys
+import traceback
+from collections.abc import Callable
 from typing import Any
 
-import smidgen_client.commands.pull
-import smidgen_client.commands.verify
-import smidgen_client.pull.delta_source
-import smidgen_client.pull.run
-import smidgen_client.stores.oci
-import smidgen_client.stores.ostree
-import smidgen_client.stores.tree
-import smidgen_client.targets.oci
-import smidgen_client.targets.ostree
-import smidgen_client.targets.tree  # noqa: F401 - what the commands import when they run
-from smidgen_client.cli import run
 
-
-def child(order: dict[str, Any]) -> None:
+def child(run: Callable[[list[str]], int], order: dict[str, Any]) -> None:
     """Become the command; never returns."""
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(log, 1)
@@ -37,6 +29,8 @@ def child(order: dict[str, Any]) -> None:
     status = 70
     try:
         status = run(order["argv"])
+    except BaseException:  # noqa: BLE001 - the edge of the process
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -44,11 +38,12 @@ def child(order: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    run = importlib.import_module(sys.argv[1]).run
     for line in sys.stdin:
         order = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            child(order)
+            child(run, order)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
