@@ -12,6 +12,7 @@ import pytest
 from smidgen_deltas.ostree.repo import Repository
 from smidgen_server.services import ingest_ostree
 from smidgen_server.services.tasks import no_progress
+from support.gpg import make_key
 from support.server import RunningServer
 from support.static_site import serve_directory
 
@@ -49,15 +50,15 @@ def flatpak(tmp_path: Path) -> Flatpak:
     return Flatpak(tmp_path / "home")
 
 
-def export(flatpak: Flatpak, repo: Path, version: str, app: str = APP) -> None:
+def export(flatpak: Flatpak, repo: Path, version: str, app: str = APP, signed: tuple[str, ...] = ()) -> None:
     """Put a version of a toy program into a flatpak repository."""
     folder = repo.with_name(f"{app}-{version}")
     (folder / "files/bin").mkdir(parents=True)
     (folder / "export").mkdir()
     (folder / "files/bin/hello").write_text(version)
     (folder / "metadata").write_text(METADATA.replace(APP, app))
-    flatpak("build-export", str(repo), str(folder), "stable")
-    flatpak("build-update-repo", "--title=Toys", str(repo))
+    flatpak("build-export", *signed, str(repo), str(folder), "stable")
+    flatpak("build-update-repo", *signed, "--title=Toys", str(repo))
 
 
 def mirror(running: RunningServer, url: str, *refs: str) -> None:
@@ -82,6 +83,21 @@ def test_install_and_update_from_a_mirror(server: RunningServer, flatpak: Flatpa
         mirror(server, site.url)
     flatpak("--user", "update", "-y", "--noninteractive", "--no-deps", "--no-related", APP)
     assert flatpak.installed() == "two"
+
+
+@pytest.mark.needs("gpg")
+def test_install_with_signatures_verified(server: RunningServer, flatpak: Flatpak, tmp_path: Path) -> None:
+    """Of the commit and of the summary, as flatpak asks for both wherever it knows a key."""
+    repo = tmp_path / "repo"
+    with make_key(tmp_path / "g") as key, make_key(tmp_path / "h", "other@example.org") as stranger:
+        export(flatpak, repo, "one", signed=(f"--gpg-sign={key.identity}", f"--gpg-homedir={key.home}"))
+        with serve_directory(repo) as site:
+            mirror(server, site.url)
+        flatpak("--user", "remote-add", f"--gpg-import={key.public}", "toys", f"{server.url}/ostree/apps")
+        flatpak("--user", "install", "-y", "--noninteractive", "--no-deps", "--no-related", "toys", APP)
+        assert flatpak.installed() == "one"
+        with pytest.raises(AssertionError, match="public key not found"):
+            flatpak("--user", "remote-add", f"--gpg-import={stranger.public}", "others", f"{server.url}/ostree/apps")
 
 
 def test_single_refs_keep_what_flatpak_knows_of_them(server: RunningServer, flatpak: Flatpak, tmp_path: Path) -> None:

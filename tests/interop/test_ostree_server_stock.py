@@ -114,6 +114,24 @@ def test_commit_signature_is_verified(running: RunningServer, toy: Repository, t
     assert "signatures" in refused.value.stderr
 
 
+def test_signature_of_the_sign_api_is_verified(
+    running: RunningServer, toy: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian's ostree has no ed25519; stock's engine for tests takes the same way: detached metadata, `sign-verify`."""
+    monkeypatch.setenv("OSTREE_DUMMY_SIGN_ENABLED", "1")
+    ostree(toy.path, "sign", "--sign-type=dummy", SECOND.hex(), "known")
+    publish(running, toy, SECOND)
+    for key, good in (("known", True), ("another", False)):
+        options = ("--set=gpg-verify=false", "--set=sign-verify=dummy", f"--set=verification-dummy-key={key}")
+        device = new_repo(tmp_path / key, f"{running.url}/ostree/toy", "bare-user", *options)
+        if good:
+            ostree(device, "pull", "origin", REF)
+            continue
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            ostree(device, "pull", "origin", REF)
+        assert "incorrect signatures found" in refused.value.stderr
+
+
 @pytest.mark.needs("gpg")
 def test_summary_is_signed_with_the_configured_gpg_key(
     server_factory: ServerFactory, toy: Repository, tmp_path: Path
