@@ -10,15 +10,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from smidgen_deltas.ostree import gvariant
 from smidgen_deltas.ostree.gvariant import Variant
-from smidgen_deltas.ostree.objects import Commit, ObjectType
+from smidgen_deltas.ostree.objects import ObjectType
+from smidgen_deltas.ostree.summary import (
+    EXPIRES,
+    INDEXED,
+    MODE,
+    MODIFIED,
+    STATIC_DELTAS,
+    TOMBSTONES,
+    Metadata,
+    Summary,
+    describe,
+    time_variant,
+)
 from smidgen_server.index import ostree, surface
 from smidgen_server.index.tables.ostree import ostree_summary
 from smidgen_server.services.summary_sign import sign_summary
@@ -26,18 +37,9 @@ from smidgen_server.services.summary_sign import sign_summary
 if TYPE_CHECKING:
     from smidgen_server.services.container import Services
 
-SUMMARY: Final = "(a(s(taya{sv}))a{sv})"
-DELTAS: Final = "ostree.static-deltas"
-MODE: Final = "ostree.summary.mode"
-MODIFIED: Final = "ostree.summary.last-modified"
-TOMBSTONES: Final = "ostree.summary.tombstone-commits"
-TIMESTAMP: Final = "ostree.commit.timestamp"
-VERSION: Final = "ostree.commit.version"
-_OWN: Final = frozenset({MODE, MODIFIED, TOMBSTONES, DELTAS, "ostree.summary.expires", "ostree.summary.indexed-deltas"})
-
 CACHES: Final = ("xa.cache", "xa.sparse-cache")
-
-Metadata = dict[str, Variant]
+_OWN: Final = frozenset({MODE, MODIFIED, TOMBSTONES, STATIC_DELTAS, EXPIRES, INDEXED})
+_EMPTY: Final = Summary((), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,42 +50,9 @@ class SourceSummary:
     signature: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What a summary says of one ref: size of the commit object, its checksum, metadata."""
-
-    size: int
-    commit: bytes
-    metadata: Metadata
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    entries: dict[str, Entry]
-    metadata: Metadata
-
-    @classmethod
-    def decode(cls, body: bytes) -> Summary:
-        """Raises NotNormal."""
-        entries, metadata = gvariant.decode(SUMMARY, body)
-        return cls({name: Entry(size, commit, about) for name, (size, commit, about) in entries}, metadata)
-
-    def kept_metadata(self, targets: Mapping[str, bytes]) -> Metadata:
-        """Global metadata that is still true when the refs point at `targets`: not what the server says itself, and
-        of flatpak's caches, which are keyed by ref, what is about these commits."""
-        same = {name for name, entry in self.entries.items() if targets.get(name) == entry.commit}
-        kept = {name: value for name, value in self.metadata.items() if name not in _OWN}
-        return kept | {name: _only(kept[name], same) for name in CACHES if name in kept}
-
-    def encode(self) -> bytes:
-        ordered = sorted(self.entries.items(), key=lambda item: item[0].encode())  # clients search by halves
-        entries = tuple((name, (one.size, one.commit, one.metadata)) for name, one in ordered)
-        return gvariant.encode(SUMMARY, (entries, self.metadata))
-
-
 def refs_of(body: bytes) -> dict[str, bytes]:
-    """Refs and commits that a summary lists. Raises NotNormal."""
-    return {name: entry.commit for name, entry in Summary.decode(body).entries.items()}
+    """Refs and commits that a summary lists. Raises NotNormal, SummaryInvalid."""
+    return _refs(Summary.decode(body))
 
 
 def refresh(services: Services, session: Session, repo_id: int, *, source: SourceSummary | None = None) -> None:
@@ -96,7 +65,7 @@ def refresh(services: Services, session: Session, repo_id: int, *, source: Sourc
     if source is None and row is not None and row.source is not None:
         source = SourceSummary(row.source, row.source_signature)
     targets = {name: digest.raw for name, digest in surface.refs(session, repo_id)}
-    before = Summary.decode(row.body) if row is not None else Summary({}, {})
+    before = Summary.decode(row.body) if row is not None else _EMPTY
     body, signature = _current(session, repo_id, targets, source, before)
     if signature is None and row is not None and _same(row.body, body):
         body, signature, modified = row.body, row.signature, row.modified
@@ -125,41 +94,43 @@ def _current(
     before: Summary,
 ) -> tuple[bytes, bytes | None]:
     """The summary for these refs, and its signature if the source's holds."""
-    known = Summary.decode(source.body) if source else Summary({}, {})
-    listed = {name: entry.commit for name, entry in known.entries.items()}
-    if source is not None and listed == targets and not _lists_deltas(known):
+    known = Summary.decode(source.body) if source else _EMPTY
+    if source is not None and _refs(known) == targets and not _lists_deltas(known):
         return source.body, source.signature
     bodies = ostree.visible_bodies(session, repo_id, [(ObjectType.COMMIT, commit) for commit in set(targets.values())])
-    entries = {}
+    told = {(entry.ref, entry.commit): entry.metadata for one in (before, known) for entry in one.refs}
+    entries = []
     for name, commit in targets.items():
-        body = bodies[(ObjectType.COMMIT, commit)]
-        told = [one.entries[name] for one in (known, before) if name in one.entries]
-        about = next((one.metadata for one in told if one.commit == commit), None)
-        entries[name] = Entry(len(body), commit, about if about is not None else _describe(Commit.decode(body)))
-    metadata = _joined(before.kept_metadata(targets), known.kept_metadata(targets))
+        fresh = describe(name, commit, bodies[(ObjectType.COMMIT, commit)])
+        entries.append(replace(fresh, metadata=told.get((name, commit), fresh.metadata)))
+    metadata = _joined(_kept_metadata(before, targets), _kept_metadata(known, targets))
     metadata |= {
         MODE: Variant("s", "archive-z2"),
-        MODIFIED: Variant("t", _big(int(time.time()))),
+        MODIFIED: time_variant(int(time.time())),
         TOMBSTONES: Variant("b", False),
     }
-    return Summary(entries, metadata).encode(), None
+    return Summary(tuple(entries), metadata).encode(), None
+
+
+def _refs(summary: Summary) -> dict[str, bytes]:
+    return {entry.ref: entry.commit for entry in summary.refs}
+
+
+def _kept_metadata(summary: Summary, targets: Mapping[str, bytes]) -> dict[str, Variant]:
+    """Global metadata that is still true when the refs point at `targets`: not what the server says itself, and
+    of flatpak's caches, which are keyed by ref, what is about these commits."""
+    same = {entry.ref for entry in summary.refs if targets.get(entry.ref) == entry.commit}
+    kept = {name: value for name, value in summary.metadata.items() if name not in _OWN}
+    return kept | {name: _only(kept[name], same) for name in CACHES if name in kept}
 
 
 def _lists_deltas(summary: Summary) -> bool:
     """Clients insist on deltas that a summary lists, and those of the source are not here."""
-    found = summary.metadata.get(DELTAS)
+    found = summary.metadata.get(STATIC_DELTAS)
     return found is not None and bool(found.value)
 
 
-def _describe(commit: Commit) -> Metadata:
-    found: Metadata = {TIMESTAMP: Variant("t", _big(commit.timestamp))}
-    version = commit.metadata.get("version")
-    if version is not None and version.signature == "s":
-        found[VERSION] = version
-    return found
-
-
-def _joined(old: Metadata, new: Metadata) -> Metadata:
+def _joined(old: dict[str, Variant], new: dict[str, Variant]) -> dict[str, Variant]:
     """The new metadata where both have it; of flatpak's caches the entries of both."""
     both = old | new
     for name in CACHES:
@@ -191,13 +162,8 @@ def _same(old: bytes, new: bytes) -> bool:
     if old == new:
         return True
     one, other = Summary.decode(old), Summary.decode(new)
-    return one.entries == other.entries and _timeless(one.metadata) == _timeless(other.metadata)
+    return one.refs == other.refs and _timeless(one.metadata) == _timeless(other.metadata)
 
 
-def _timeless(metadata: Metadata) -> Metadata:
+def _timeless(metadata: Metadata) -> dict[str, Variant]:
     return {name: value for name, value in metadata.items() if name != MODIFIED}
-
-
-def _big(value: int) -> int:
-    """ostree stores this number byte-swapped inside the little-endian container."""
-    return int.from_bytes(value.to_bytes(8, "little"), "big")
