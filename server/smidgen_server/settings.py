@@ -134,7 +134,7 @@ class DeltaSettings(Section):
     retry_seconds: float = Field(default=30, ge=0, le=86400, description="wait after a failed build; doubles each time")
     lease_seconds: int = Field(default=60, ge=2, le=3600, description="a silent server's builds are taken over then")
     build_seconds: int = Field(default=6 * 3600, ge=1, description="most time of one build")
-    memory_bytes: int = Field(default=4 * GIB, ge=256 * MIB, description="most memory of one build")
+    memory_bytes: int = Field(default=4 * GIB, ge=64 * MIB, description="most memory of one build")
     demand_queue: int = Field(default=64, ge=1, le=10000, description="deltas that devices may ask for at once")
 
 
