@@ -23,13 +23,14 @@ REF: Final = "bench/stable"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One pull: who, what, how long, how many requests; `fetched` is known for our client only."""
+    """One pull: who, what, how long, how many requests; `fetched` and the chosen way are known for our client only."""
 
     tool: str
     what: str
     usage: Usage
     requests: int
     fetched: int | None = None
+    way: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,12 @@ def measure(pair: Pair, folder: Path, announce: Callable[[str], None]) -> Result
 
 def table(result: Result) -> str:
     """Plain text."""
-    lines = [f"{'step':22} {'tool':10} {'seconds':>8} {'peak MB':>8} {'requests':>9} {'fetched':>14}"]
+    lines = [f"{'step':22} {'tool':10} {'seconds':>8} {'peak MB':>8} {'requests':>9} {'fetched':>14}  way"]
     for step in sorted(result.steps, key=lambda step: step.what):
         fetched = f"{step.fetched:14,}" if step.fetched is not None else f"{'':14}"
         lines.append(
             f"{step.what:22} {step.tool:10} {step.usage.seconds:8.1f} {step.usage.peak_bytes >> 20:8} "
-            f"{step.requests:9,} {fetched}"
+            f"{step.requests:9,} {fetched}  {step.way}"
         )
     lines.append(f"publishing both as commit and image: {result.publish.seconds:.1f} s")
     lines.append(f"server peak memory: {result.server_peak >> 20} MB")
@@ -108,12 +109,14 @@ def _counted(service: Service, tool: str, what: str, work: Callable[[], Usage]) 
 
 
 def _ours(service: Service, ref: str, target: str, what: str) -> Step:
-    state = Path(target.split(":")[1]).with_suffix(".state")
-    output = state.with_suffix(".json")
+    store = Path(target.split(":")[1])
+    state, output = store.with_name(f"{store.name}.state"), store.with_name(f"{store.name}.json")  # empty is empty
     words: list[str | Path] = [*SMIDGEN, "pull", service.url, ref, "--into", target, "--state", state, "--json"]
     step = _counted(service, "smidgen", what, lambda: run(words, stdout=output))
     last = json.loads(output.read_text().strip().splitlines()[-1])
-    return Step(step.tool, what, step.usage, step.requests, int(last["bytes_fetched"]))
+    plan = last["plan"]
+    way = plan["considered"][plan["chosen"]]["name"].partition(" from ")[0] if plan else ""
+    return Step(step.tool, what, step.usage, step.requests, int(last["bytes_fetched"]), way)
 
 
 def _ostree(service: Service, repo: Path, what: str) -> Step:

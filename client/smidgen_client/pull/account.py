@@ -14,11 +14,9 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from smidgen_client.plan.ways import Considered, Plan
-from smidgen_client.pull.delta_source import DeltaSource
-from smidgen_client.pull.route import Route
 from smidgen_deltas import zstd
 from smidgen_deltas.errors import SmidgenError
 from smidgen_deltas.native.packmap import FOREIGN, PackMap
@@ -28,6 +26,10 @@ LOCAL: Final = b"l"  # from another store or a seed of this device
 DELTA: Final = b"d"
 PACK: Final = b"p"
 WHOLE: Final = b"w"  # inside a layer that comes whole
+if TYPE_CHECKING:
+    from smidgen_client.pull.delta_source import DeltaSource
+    from smidgen_client.pull.route import Route
+
 MAX_FILE: Final = 64 << 20
 SUFFIX: Final = ".why"
 

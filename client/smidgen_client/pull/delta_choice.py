@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from smidgen_client.names import Address
 from smidgen_client.pull.delta_store import OldContents
@@ -14,25 +14,6 @@ from smidgen_deltas.engine.unpackers import registry
 from smidgen_deltas.errors import SmidgenError
 from smidgen_deltas.native.refdoc import DeltaOffer, RefDocument
 from smidgen_deltas.ostree.repo import Repository
-
-
-@dataclass(frozen=True, slots=True)
-class DeltaReport:
-    """What became of the offered deltas, for people and programs.
-
-    Args:
-        used: the update came (or would come) from a delta.
-        reason: why, or why not.
-        source: revision that the delta starts from; size: of the delta in bytes; both of the one that was considered.
-    """
-
-    used: bool
-    reason: str
-    source: str = ""
-    size: int = 0
-
-    def failed(self, error: SmidgenError) -> DeltaReport:
-        return replace(self, used=False, reason=f"the delta failed: {error}")
 
 
 @dataclass(slots=True)

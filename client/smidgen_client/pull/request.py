@@ -7,10 +7,25 @@ from typing import Any, Literal
 
 from smidgen_client.names import Address, RefName
 from smidgen_client.plan.ways import Limits, Plan, Prefer
-from smidgen_client.pull.delta_choice import DeltaReport
 from smidgen_client.state.trust import Keys
 
 Layers = Literal["auto", "exact", "tar"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaReport:
+    """What became of the offered deltas, for people and programs.
+
+    Args:
+        used: the update came (or would come) from a delta.
+        reason: why, or why not.
+        source: revision that the delta starts from; size: of the delta in bytes; both of the one that was considered.
+    """
+
+    used: bool
+    reason: str
+    source: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

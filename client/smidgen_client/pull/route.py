@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from smidgen_client.fetch.sink import ContentSink
 from smidgen_client.plan.beginning import map_may_help
 from smidgen_client.plan.costs import STORE_RATE, Bill, Prices, applying, copying, unpacking
 from smidgen_client.plan.ranges import RangePlan
 from smidgen_client.plan.ways import Kind, Plan, Situation, Way, choose
-from smidgen_client.pull.delta_choice import Candidate
-from smidgen_client.pull.delta_source import DeltaSource
 from smidgen_client.pull.fetching import BlobSource, PackSource
 from smidgen_client.targets.base import Assembly, Decision
 from smidgen_client.transport.client import Transport
 from smidgen_deltas.native.packmap import PackMap
 from smidgen_deltas.native.tree import ContentRef
+
+if TYPE_CHECKING:
+    from smidgen_client.pull.delta_choice import Candidate
+    from smidgen_client.pull.delta_source import DeltaSource
 
 NO_MAP: Final = PackMap((), ())
 
@@ -85,7 +87,7 @@ class Routes:
         self.routes = [self._by_delta(one) for one in self.candidates]
         bytes_first = Prices.fewest_bytes(self.situation.request_cost)
         self.routes.append(self._by_packs(bytes_first))
-        if not self.situation.by_bytes and self.packmap is not None:
+        if not self.situation.by_bytes and (self.packmap is not None or not any(self.remote)):
             quick = self._by_packs(self.situation.prices())
             if quick.decision != self.routes[-1].decision:
                 self.routes.append(quick)

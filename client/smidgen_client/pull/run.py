@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from smidgen_client.fetch.sink import ContentSink
 from smidgen_client.plan.beginning import delta_first
@@ -16,11 +16,9 @@ from smidgen_client.plan.ranges import MIN_COST, REQUEST_COST, request_cost
 from smidgen_client.plan.ways import Plan, Situation, exceeded
 from smidgen_client.progress import Progress, human
 from smidgen_client.pull.account import Account, Accounts, take_account
-from smidgen_client.pull.delta_choice import Candidate, DeltaReport, candidates, look_up
-from smidgen_client.pull.delta_source import open_delta
 from smidgen_client.pull.document import fetch_document
 from smidgen_client.pull.fetching import BlobSource, PackSource, fetch_piece
-from smidgen_client.pull.request import PullRequest, PullResult
+from smidgen_client.pull.request import DeltaReport, PullRequest, PullResult
 from smidgen_client.pull.route import NO_MAP, Opened, Routes, way_of
 from smidgen_client.pull.targets import open_target
 from smidgen_client.seeds.use import Seeds
@@ -34,6 +32,9 @@ from smidgen_deltas.errors import FormatError, IntegrityError, NotFound, Smidgen
 from smidgen_deltas.native.packmap import PackMap, decode_packmap
 from smidgen_deltas.native.refdoc import RefDocument
 from smidgen_deltas.native.tree import decode_tree
+
+if TYPE_CHECKING:
+    from smidgen_client.pull.delta_choice import Candidate
 
 METERED_SLACK: Final = 0.02
 USELESS: Final = (FormatError, IntegrityError, NotFound)  # what a delta may raise that packs can make good
@@ -66,13 +67,21 @@ class Pull:
 
     def _update(self, target: Target, document: RefDocument) -> PullResult:
         with Seeds.open(self.state, self.progress) as seeds:
-            offered = candidates(document, self.state) if self.request.delta else []
+            offered = self._offered(document)
             delta = None if self.request.dry_run else self._begin(offered, document, seeds)
             try:
                 return self._assemble(target, document, seeds, offered, delta)
             finally:
                 if delta is not None:
                     delta.source.close()
+
+    def _offered(self, document: RefDocument) -> list[Candidate]:
+        """The deltas of the document. The engine is loaded only where there are any: that takes a while."""
+        if not document.deltas or not self.request.delta:
+            return []
+        from smidgen_client.pull.delta_choice import candidates
+
+        return candidates(document, self.state)
 
     def _begin(self, offered: list[Candidate], document: RefDocument, seeds: Seeds) -> Opened | None:
         """Begin with a delta, unless it is better to read tree and map first."""
@@ -84,14 +93,22 @@ class Pull:
             unfit = candidate.unfit or exceeded(way_of(candidate, bill), situation.limits)
             if unfit or not delta_first(situation, bill, metadata):
                 continue
-            if look_up(candidate, self.state, seeds) and (opened := self._open(candidate)):
+            if self._here(candidate, seeds) and (opened := self._open(candidate)):
                 return opened
         return None
+
+    def _here(self, candidate: Candidate, seeds: Seeds) -> bool:
+        """Whether the sources of a candidate are on this device."""
+        from smidgen_client.pull.delta_choice import look_up
+
+        return look_up(candidate, self.state, seeds)
 
     def _open(self, candidate: Candidate) -> Opened | None:
         """Fetch the beginning of a delta; None (and the reason noted) when it is of no use."""
         if candidate.old is None:
             return None
+        from smidgen_client.pull.delta_source import open_delta
+
         try:
             return Opened(candidate, open_delta(self.transport, candidate.offer, candidate.old, self.state.deltas))
         except USELESS as error:
@@ -198,7 +215,7 @@ class Pull:
         while True:
             if self.request.dry_run:
                 for one in routes.candidates:
-                    look_up(one, self.state, seeds)
+                    self._here(one, seeds)
             plan = routes.plan()
             chosen = routes.routes[plan.chosen].delta
             opened = routes.opened
@@ -207,7 +224,7 @@ class Pull:
             if chosen is None or self.request.dry_run:
                 return plan, None
             if opened is None or chosen is not opened.candidate:
-                opened = self._open(chosen) if look_up(chosen, self.state, seeds) else None
+                opened = self._open(chosen) if self._here(chosen, seeds) else None
             if opened is not None:
                 return plan, opened
 
@@ -220,7 +237,7 @@ class Pull:
         for candidate in [opened.candidate, *(one for one in others if one and one is not opened.candidate)]:
             source = opened.source
             if candidate is not opened.candidate:
-                another = self._open(candidate) if look_up(candidate, self.state, seeds) else None
+                another = self._open(candidate) if self._here(candidate, seeds) else None
                 if another is None:
                     continue
                 source = another.source
