@@ -27,12 +27,12 @@ def builders(parent: int | None = None) -> list[int]:
     return found
 
 
-def wait_for_builder(parent: int, timeout: float = 60.0) -> int:
-    """The process that `parent` started. Raises TimeoutError."""
+def wait_for_builder(*parents: int, timeout: float = 60.0) -> int:
+    """The first process that one of `parents` started. Raises TimeoutError."""
     end, pause = time.monotonic() + timeout, threading.Event()
-    while not (found := builders(parent)):
+    while not (found := [one for parent in parents for one in builders(parent)]):
         if time.monotonic() > end:
-            raise TimeoutError(f"no process makes a delta for {parent}")
+            raise TimeoutError(f"no process makes a delta for {parents}")
         pause.wait(0.002)
     return found[0]
 

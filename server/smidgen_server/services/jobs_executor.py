@@ -18,7 +18,7 @@ from smidgen_server.settings import Settings
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 SCHEMES: Final = {"dask": "tcp", "dask+tls": "tls"}
-CONNECT_SECONDS: Final = 30
+CONNECT_SECONDS: Final = 10
 
 
 class ExecutorUnavailable(StorageError):
