@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-FUZZ_RUNS ?= 20000
+FUZZ_RUNS ?= 10000
 
 .PHONY: asan demo fuzz test serve check bench tools clean conformance conformance-official
 

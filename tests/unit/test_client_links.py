@@ -47,12 +47,7 @@ def test_old_and_future_knowledge_is_ignored(known: KnownLinks) -> None:
     assert not known.find(SERVER, NOW - 1).known
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "{", "[]", '{"http://server": [1]}', '{"http://server": ["x", 1, 2]}'][
-        "", "{", "[]", '{"http://server": [1]}', '{"http://server": ["x", 1, 2]}', '{"http://server": [NaN, 0, 0]}'
-    ],
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"http://server": [1]}', '{"http://server": ["x", 1, 2]}'])
 def test_a_damaged_cache_is_none(known: KnownLinks, text: str) -> None:
     known.path.write_text(text)
     assert not known.find(SERVER, NOW).known
