@@ -108,8 +108,8 @@ def scene(folder: Path, kind: str, *, delta: bool, first: bool = False) -> Itera
         words = ("pull", running.url, ref, "--into", device.store(kind), "--state", str(device.state), "--json")
         words += ("--connections", "1", *(("--layers", "tar") if kind == "oci" else ()))
         here = Scene(kind, device.folder, work / "saved", zygote, running, words, 0 if first else 1)
-        running.surface.publish(old.tree, old.bodies)
         if not first:
+            running.surface.publish(old.tree, old.bodies)
             done = here.pull()
             assert done.status == 0, done.output
         offers = ()
