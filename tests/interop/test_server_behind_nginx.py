@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx2
 import pytest
 
-from support.nginx import start_nginx
+from smidgen_benchmarks.nginx import start_nginx
 from support.server import RunningServer, run_server
 
 pytestmark = pytest.mark.needs("nginx")
@@ -32,8 +32,8 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     root = tmp_path_factory.mktemp("nginx")
     settings = {"accel_prefix": "/_smidgen/", "trusted_proxies": "127.0.0.1"}
     with run_server(root / "data", **settings) as server:
-        with start_nginx(root / "front", server.host, root / "data") as url:
-            yield Front(url, server)
+        with start_nginx(root / "front", server.host, root / "data") as nginx:
+            yield Front(nginx.url, server)
 
 
 @pytest.fixture
