@@ -135,8 +135,8 @@ def test_nothing_varies(scene: Scene) -> None:
                 assert "content-encoding" not in got.headers
             assert client.get(path).content == body
         assert fetch_document(client, REF).version == 1
-    asked = Counter((one.path, one.range) for one in scene.asked_of_origin())
-    assert set(asked.values()) == {1}
+    counted = Counter((one.path, one.range) for one in scene.asked_of_origin())
+    assert set(counted.values()) == {1}
 
 
 def test_credentials_are_not_shared(scene: Scene) -> None:
