@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from smidgen_benchmarks import corpora, deltas, report, update
+from smidgen_benchmarks import corpora, deltas, fleet, report, update
+from smidgen_benchmarks.fleet_releases import fetch_releases
 from smidgen_benchmarks.peers import PEERS
 from smidgen_deltas.errors import SmidgenError
 
 DATA = click.option(
     "--data", type=click.Path(path_type=Path), default=Path("bench-data"), help="Where corpora and reports are kept."
 )
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 
 
 @click.group()
@@ -44,7 +48,7 @@ def bench_deltas(
         except SmidgenError as error:
             click.echo(f"left out {name}: {error}", err=True)
     methods = [peer for peer in PEERS if not only or peer.name.startswith(only)]
-    announce = (lambda _: None) if as_json else lambda text: click.echo(f"… {text}", err=True)
+    announce = (lambda _: None) if as_json else _announce
     rows = list(deltas.compare(chosen, methods, announce, scratch))
     digests = {pair.name: pair.digests() for pair in chosen}
     written = report.write(data / "report", rows, digests)
@@ -61,7 +65,7 @@ def bench_deltas(
 @click.argument("names", nargs=-1, metavar="[CORPUS…]")
 @DATA
 @click.option("--pair", "pairs", nargs=3, multiple=True, metavar="NAME OLD.tar NEW.tar", help="Add trees of your own.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@AS_JSON
 def bench_update(
     names: tuple[str, ...],
     data: Path,
@@ -73,12 +77,31 @@ def bench_update(
     chosen += [corpora.fetch(name, data) for name in names or ([] if pairs else tuple(corpora.DEBIAN_SUITES))]
     results = []
     for pair in chosen:
-        result = update.measure(pair, data / "update" / pair.name, lambda text: click.echo(f"… {text}", err=True))
+        result = update.measure(pair, data / "update" / pair.name, _announce)
         results.append(result.as_json())
         if not as_json:
             click.echo(f"{pair.name}\n{update.table(result)}\n")
     if as_json:
         click.echo(json.dumps({"machine": report.machine(), "results": results}, indent=1))
+
+
+@bench.command("fleet")
+@DATA
+@click.option("--devices", type=click.IntRange(5, 2000), default=200, show_default=True)
+@click.option("--jobs", type=click.IntRange(1, 64), default=8, show_default=True, help="Devices that pull at once.")
+@AS_JSON
+def bench_fleet(data: Path, devices: int, jobs: int, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Update devices of five versions at once through nginx; what the server behind it had to send."""
+    with tempfile.TemporaryDirectory(prefix="smidgen-fleet-") as scratch:
+        releases = fetch_releases(data, Path(scratch) / "releases")
+        result = fleet.measure(releases, devices, Path(scratch) / "fleet", _announce, jobs=jobs)
+    click.echo(json.dumps(asdict(result), indent=1) if as_json else fleet.table(result))
+    if result.verified != devices:
+        raise SystemExit(1)
+
+
+def _announce(text: str) -> None:
+    click.echo(f"… {text}", err=True)
 
 
 @bench.command("corpora")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from smidgen_deltas.errors import TransportError
 
@@ -39,15 +40,21 @@ class Service:
 
     def settle(self) -> None:
         """Return once the server has nothing left to do. Raises TransportError after SETTLE_SECONDS."""
-        request = urllib.request.Request(f"{self.url}/api/v1/tasks?state=queued&state=running")  # noqa: S310
-        request.add_header("Authorization", f"Bearer {self.token_file.read_text().strip()}")
         deadline = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < deadline:
-            with urllib.request.urlopen(request) as answer:  # noqa: S310 - our own loopback server
-                if not json.load(answer)["tasks"]:
-                    return
+            if not self._listed("tasks", "queued", "running") and not self._listed("jobs", "waiting", "building"):
+                return
             time.sleep(POLL_SECONDS)
         raise TransportError("the server is still busy", seconds=SETTLE_SECONDS)
+
+    def _listed(self, what: str, *states: str) -> list[Any]:
+        """Tasks or jobs in these states."""
+        query = "&".join(f"state={state}" for state in states)
+        request = urllib.request.Request(f"{self.url}/api/v1/{what}?{query}")  # noqa: S310
+        request.add_header("Authorization", f"Bearer {self.token_file.read_text().strip()}")
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 - our own loopback server
+            found: list[Any] = json.load(answer)[what]
+        return found
 
     def requests(self) -> int:
         """HTTP requests answered so far, read from /metrics (that request included)."""
@@ -59,13 +66,18 @@ class Service:
 
 
 @contextlib.contextmanager
-def serving(data: Path, log: Path) -> Iterator[Service]:
-    """Start `smidgen serve` on a free port and stop it at the end. Raises TransportError if it does not come up."""
+def serving(data: Path, log: Path, settings: Mapping[str, str] | None = None) -> Iterator[Service]:
+    """Start `smidgen serve` on a free port and stop it at the end. Raises TransportError if it does not come up.
+
+    Args:
+        settings: as in the environment, by names without the prefix.
+    """
+    environment = {**os.environ, **{f"SMIDGEN_{name}": value for name, value in (settings or {}).items()}}
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     words = [sys.executable, "-m", "smidgen_client", "serve", "--data", str(data), "--listen", f"127.0.0.1:{port}"]
     with log.open("ab") as output:
-        process = subprocess.Popen(words, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(words, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment)
         try:
             _wait(process, url, log)
             yield Service(url, data / "admin.token", process.pid)
