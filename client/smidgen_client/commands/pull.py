@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import click
@@ -18,7 +20,7 @@ from smidgen_client.commands.options import (
     token_option,
     wait_option,
 )
-from smidgen_client.memory import tame_allocator
+from smidgen_client.memory import available, tame_allocator
 from smidgen_client.names import Address, RefName
 from smidgen_client.plan.ways import Limits, Plan, Prefer
 from smidgen_client.progress import human, open_progress
@@ -39,8 +41,10 @@ from smidgen_client.transport.client import Options, Transport
 @click.option("--rate", type=SIZE, help="Fetch at most this much per second.")
 @link_option
 @prefer_option
-@click.option("--max-memory", type=SIZE, help="Take no delta that needs more memory than this.")
-@click.option("--max-scratch", type=SIZE, help="Take no delta that needs more disk space than this meanwhile.")
+@click.option("--max-memory", type=SIZE, help="Take no delta that needs more memory than this (what is available).")
+@click.option(
+    "--max-scratch", type=SIZE, help="Take no delta that needs more disk space meanwhile than this (what is free)."
+)
 @click.option("--max-cpu", type=click.IntRange(0, 3), help="Take no delta with a higher class of work.")
 @click.option("--metered", is_flag=True, help="Never fetch noticeably more than announced; prefer bytes to time.")
 @click.option("--key", "key_texts", multiple=True, help="Trust this key of the server (base64), and no other.")
@@ -111,8 +115,8 @@ def pull(
         prefer=prefer or environment.prefer,
         link=link or environment.link,
         limits=Limits(
-            memory=max_memory if max_memory is not None else environment.max_memory,
-            scratch=max_scratch if max_scratch is not None else environment.max_scratch,
+            memory=_first(max_memory, environment.max_memory, available()),
+            scratch=_first(max_scratch, environment.max_scratch, shutil.disk_usage(tempfile.gettempdir()).free),
             cpu=max_cpu,
         ),
     )
@@ -124,6 +128,11 @@ def pull(
     ):
         result = Pull(opened, transport, request, progress).run()
     emit(result.as_json(), as_json=as_json, text=describe(result))
+
+
+def _first(*limits: int | None) -> int | None:
+    """The first limit that is set: by option, by setting, by what the machine has."""
+    return next((limit for limit in limits if limit is not None), None)
 
 
 def describe(result: PullResult) -> str:
