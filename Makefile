@@ -52,6 +52,8 @@ fuzz: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/smidgen bench deltas
 	$(BIN)/smidgen bench update
+	$(BIN)/smidgen bench fleet
+	$(BIN)/smidgen bench link --rate 10
 
 clean:
 	rm -rf $(VENV) build dist

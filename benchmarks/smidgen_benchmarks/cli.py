@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from smidgen_benchmarks import corpora, deltas, fleet, report, update
+from smidgen_benchmarks import corpora, deltas, fleet, link, link_scene, report, update
 from smidgen_benchmarks.fleet_releases import fetch_releases
 from smidgen_benchmarks.peers import PEERS
 from smidgen_deltas.errors import SmidgenError
@@ -98,6 +98,43 @@ def bench_fleet(data: Path, devices: int, jobs: int, as_json: bool) -> None:  # 
     click.echo(json.dumps(asdict(result), indent=1) if as_json else fleet.table(result))
     if result.verified != devices:
         raise SystemExit(1)
+
+
+@bench.command("link")
+@click.argument("names", nargs=-1, metavar="[CORPUS…]")
+@DATA
+@click.option("--pair", "pairs", nargs=3, multiple=True, metavar="NAME OLD.tar NEW.tar", help="Add trees of your own.")
+@click.option(
+    "--rate", "rates", type=float, multiple=True, help="Mbit/s in each direction (10, 1); 60 MB take 8 min at 1."
+)
+@click.option("--round-trip", type=float, default=0.1, show_default=True, help="Seconds.")
+@click.option("--only", multiple=True, metavar="METHOD", help="Only methods whose name begins so.")
+@AS_JSON
+def bench_link(
+    names: tuple[str, ...],
+    data: Path,
+    pairs: tuple[tuple[str, str, str], ...],
+    rates: tuple[float, ...],
+    round_trip: float,
+    only: tuple[str, ...],
+    as_json: bool,  # noqa: FBT001 - click passes flags so
+) -> None:
+    """Update over a slow link, beside `ostree pull` with its static delta, tar-diff and `skopeo copy`.
+
+    Without names both Debian corpora are used; any of "pypi-…" in `smidgen bench corpora` is smaller.
+    """
+    chosen = list(corpora.given({name: (Path(old), Path(new)) for name, old, new in pairs}))
+    chosen += [corpora.fetch(name, data) for name in names or ([] if pairs else tuple(corpora.DEBIAN_SUITES))]
+    methods = [method for method in link.METHODS if not only or method.name.startswith(only)]
+    results = {}
+    for pair in chosen:
+        scene = link_scene.prepare(pair, (data / "link" / pair.name).absolute(), _announce)
+        rows = list(link.measure(scene, rates or link.RATES, methods, round_trip, _announce))
+        results[pair.name] = [asdict(row) for row in rows]
+        if not as_json:
+            click.echo(f"{pair.name}\n{link.table(rows)}\n")
+    if as_json:
+        click.echo(json.dumps({"machine": report.machine(), "round_trip": round_trip, "results": results}, indent=1))
 
 
 def _announce(text: str) -> None:

@@ -56,7 +56,7 @@ def measure(pair: Pair, folder: Path, announce: Callable[[str], None]) -> Result
     for version, tar in (("old", pair.old), ("new", pair.new)):
         announce(f"committing {version} and making its image")
         commit_tar(repo, version, tar, REF)
-        _image(tar, images, version)
+        image_of_tar(tar, images, version)
     steps: list[Step] = []
     with serving(folder / "data", folder / "server.log") as service:
         published = Usage(0, 0, 0)
@@ -94,7 +94,7 @@ def table(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _image(tar: Path, layout: Path, tag: str) -> None:
+def image_of_tar(tar: Path, layout: Path, tag: str) -> None:
     """An image with the tree as its one gzip layer, as a registry would hold it."""
     archive = layout.with_name(f"{tag}.docker.tar")
     run([*SMIDGEN[:2], "smidgen_benchmarks.trees", "docker-archive", tar, archive])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 
+from smidgen_benchmarks import link
 from smidgen_benchmarks.bsdiff_xz import HEADER, MAGIC, from_bzip2, to_bzip2
 from smidgen_benchmarks.deltas import Row
 from smidgen_benchmarks.measure import Usage
@@ -47,3 +48,17 @@ def test_bsdiff_patches_survive_the_change_of_compression() -> None:
     packed = [bz2.compress(stream) for stream in streams]
     patch = HEADER.pack(MAGIC, len(packed[0]), len(packed[1]), 77) + b"".join(packed)
     assert to_bzip2(from_bzip2(patch)) == patch
+
+
+def test_how_much_sooner_is_told_of_the_best_other_method() -> None:
+    rows = [
+        link.Row("smidgen ostree", 10, Usage(2, 1, 1), ours=True),
+        link.Row("slow", 10, Usage(9, 1, 1)),
+        link.Row("quick", 10, Usage(5, 1, 1)),
+        link.Row("absent", 10, problem="not on the PATH"),
+        link.Row("smidgen ostree", 1, Usage(20, 1, 1), ours=True),
+    ]
+    assert link.gains(rows, 10) == {"smidgen ostree": 2.5}
+    assert link.gains(rows, 1) == {}
+    assert "2.50" in link.table(rows)
+    assert "not on the PATH" in link.table(rows)
