@@ -41,6 +41,7 @@ def bench_deltas(
     scratch: Path | None,
 ) -> None:
     """Size, time and memory of every method on every corpus. Without names: all that can be fetched."""
+    corpora.check_names(names)
     chosen = list(corpora.given({name: (Path(old), Path(new)) for name, old, new in pairs}))
     for name in names or ([] if pairs else corpora.names()):
         try:

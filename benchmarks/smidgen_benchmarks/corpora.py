@@ -7,7 +7,7 @@ every report, since the Debian pockets move with time.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -51,6 +51,13 @@ def names() -> list[str]:
     return [*(f"{form}-{name}-{platform}" for form in FORMS for name in PYPI for platform in PLATFORMS), *DEBIAN_SUITES]
 
 
+def check_names(wanted: Iterable[str]) -> None:
+    """Raise NotFound when one of them is not among `names()`."""
+    for name in wanted:
+        if name not in names():
+            raise NotFound("no such corpus; `smidgen bench corpora` lists them", name=name[:100])
+
+
 def fetch(name: str, folder: Path) -> Pair:
     """The pair of that name, fetched into `folder` unless it is there. Raises NotFound or TransportError."""
     if name in DEBIAN_SUITES:
@@ -66,8 +73,11 @@ def fetch(name: str, folder: Path) -> Pair:
 
 
 def given(pairs: Mapping[str, tuple[Path, Path]]) -> Iterator[Pair]:
-    """Pairs of the user's own; two files ending in .tar are taken for trees."""
+    """Pairs of the user's own; two files ending in .tar are taken for trees. Raises NotFound."""
     for name, (old, new) in pairs.items():
+        for path in (old, new):
+            if not path.is_file():
+                raise NotFound("no such file", path=str(path))
         kind: Kind = "tar" if old.suffix == new.suffix == ".tar" else "file"
         yield Pair(name, kind, old, new)
 

@@ -39,13 +39,13 @@ class Bar:
 
     def begin(self, what: str, total: int, unit: str = BYTES) -> None:
         self._unit, self._total, self._done = unit, total, 0
-        self._task = self._rich.add_task(what, total=total, amount="")
+        self._task = self._rich.add_task(what, total=total or None, amount="")
 
     def advance(self, count: int) -> None:
         with self._lock:
             self._done += count
             done, total = (human(one) if self._unit == BYTES else str(one) for one in (self._done, self._total))
-            self._rich.update(self._task, completed=self._done, amount=f"{done} of {total}")
+            self._rich.update(self._task, completed=self._done, amount=f"{done} of {total}" if self._total else done)
 
     def end(self) -> None:
         self._rich.remove_task(self._task)

@@ -15,11 +15,11 @@ import os
 import signal
 import sys
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import click
 
-from smidgen_deltas.errors import MissingExtra, SmidgenError, StorageError
+from smidgen_deltas.errors import MissingExtra, SmidgenError, StorageError, UsageError
 
 GROUP: Final = "smidgen.commands"
 INTERRUPTED: Final = 130
@@ -47,6 +47,7 @@ ELSEWHERE: Final = {
     "bench": ("bench", "Measure beside other tools."),
 }
 HIDDEN: Final = frozenset({"publish-local"})
+EXTRAS: Final = {"obstore": "s3", "psycopg": "postgres", "distributed": "cluster", "rich": "ui"}
 
 
 class LazyGroup(click.Group):
@@ -74,18 +75,26 @@ class LazyGroup(click.Group):
 
 def load_foreign(found: EntryPoint) -> click.Command:
     """The command behind an entry point. Raises MissingExtra when something it needs is not installed."""
-    extra = ELSEWHERE.get(found.name, ("server", ""))[0]
     try:
         command = found.load()
     except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"`smidgen {found.name}` needs a part that is not installed: pip install 'smidgen[{extra}]'",
-            extra=extra,
-            missing=error.name,
-        ) from error
+        raise _missing_extra(error, found.name) from error
     if not isinstance(command, click.Command):
         raise MissingExtra(f"`smidgen {found.name}` is not a command", entry_point=found.value)
     return command
+
+
+def _missing_extra(error: ModuleNotFoundError, command: str) -> MissingExtra:
+    """What to install for `command`; a module of our own that is missing is a mistake and raised as it is."""
+    module = (error.name or "").partition(".")[0]
+    if not module or module.startswith("smidgen_"):
+        raise error
+    extra = EXTRAS.get(module) or ELSEWHERE.get(command, ("server", ""))[0]
+    return MissingExtra(
+        f"`smidgen {command}` needs a part that is not installed: pip install 'smidgen[{extra}]'",
+        extra=extra,
+        missing=error.name,
+    )
 
 
 def find_foreign(name: str) -> EntryPoint | None:
@@ -119,15 +128,21 @@ def main() -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code. The only place where errors become words and numbers."""
+    as_json = "--json" in arguments
     try:
         result = cli.main(arguments, prog_name="smidgen", standalone_mode=False)
     except SmidgenError as error:
-        return _report(error, as_json="--json" in arguments)
+        return _report(error, as_json=as_json)
     except click.exceptions.Abort:
         return INTERRUPTED
     except click.ClickException as error:
+        if as_json:
+            _print_json(UsageError(error.format_message()))
         error.show()
         return error.exit_code
+    except ModuleNotFoundError as error:
+        command = next((word for word in arguments if not word.startswith("-")), "")
+        return _report(_missing_extra(error, command), as_json=as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
@@ -135,7 +150,7 @@ def run(arguments: list[str]) -> int:
         print("interrupted; what was verified is kept", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
-        return _report(_storage_error(error), as_json="--json" in arguments)
+        return _report(_storage_error(error), as_json=as_json)
     return result if isinstance(result, int) else 0
 
 
@@ -147,26 +162,10 @@ def _storage_error(error: OSError) -> StorageError:
 
 def _report(error: SmidgenError, *, as_json: bool) -> int:
     if as_json:
-        print(json.dumps({"error": error_as_json(error)}))
+        _print_json(error)
     print(f"smidgen: {error}\n  {error.advice()}", file=sys.stderr)
     return error.exit
 
 
-def error_as_json(error: SmidgenError) -> dict[str, Any]:
-    """The form in which programs get an error."""
-    return {
-        "kind": type(error).__name__,
-        "code": error.code,
-        "exit": error.exit,
-        "message": error.message,
-        "detail": {name: _plain(value) for name, value in error.detail.items()},
-        "advice": error.advice(),
-    }
-
-
-def _plain(value: Any) -> Any:
-    try:
-        json.dumps(value)
-    except TypeError:
-        return str(value)
-    return value
+def _print_json(error: SmidgenError) -> None:
+    print(json.dumps({"error": error.as_json()}), flush=True)

@@ -85,9 +85,8 @@ class Lines(_Counting):
         print(text, file=self._stream, flush=True)
 
     def speak(self) -> None:
-        share = f" ({100 * self._done // self._total} %)" if self._total else ""
-        done, total = (self._shown(count) for count in (self._done, self._total))
-        print(f"{self._what}: {done} of {total}{share}", file=self._stream, flush=True)
+        share = f" of {self._shown(self._total)} ({100 * self._done // self._total} %)" if self._total else ""
+        print(f"{self._what}: {self._shown(self._done)}{share}", file=self._stream, flush=True)
 
     def _shown(self, count: int) -> str:
         return human(count) if self._unit == BYTES else f"{count} {self._unit}"

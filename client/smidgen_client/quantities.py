@@ -20,6 +20,14 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2]])
 
 
+def parse_rate(text: str) -> int:
+    """A size that is at least one byte, for a second."""
+    rate = parse_size(text)
+    if not rate:
+        raise UsageError("nothing can be fetched at a rate of 0", given=text[:50])
+    return rate
+
+
 def parse_speed(text: str) -> float:
     """`10Mbit`, `1.5Gbit`, `250kB` (a second) -> bytes per second."""
     match = _SPEED.match(text.strip())

@@ -7,6 +7,7 @@ nearest class here; a test walks all subclasses and checks the table in the docu
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
 
 
@@ -32,6 +33,17 @@ class SmidgenError(Exception):
         """What the user may do about it."""
         return self.hint
 
+    def as_json(self) -> dict[str, Any]:
+        """The form in which programs get an error; details that JSON cannot hold are turned into text."""
+        return {
+            "kind": type(self).__name__,
+            "code": self.code,
+            "exit": self.exit,
+            "message": self.message,
+            "detail": {name: _plain(value) for name, value in self.detail.items()},
+            "advice": self.advice(),
+        }
+
     def __str__(self) -> str:
         facts = ", ".join(f"{name}={value}" for name, value in self.detail.items())
         return f"{self.message} ({facts})" if facts else self.message
@@ -55,7 +67,7 @@ class MissingExtra(SmidgenError):
     """A command needs a part of smidgen that is not installed."""
 
     code, status, exit = "UNSUPPORTED", 501, 4
-    hint = "Install the named extra, for example: pip install 'smidgen[server]'."
+    hint = "Install what is named into the environment of smidgen, and run the same command again."
 
 
 class FormatError(SmidgenError):
@@ -148,7 +160,7 @@ class TransportError(SmidgenError):
     """The network or the server failed; retrying later may help."""
 
     code, status, exit = "UNAVAILABLE", 502, 40
-    hint = "Check the connection. What was fetched is kept; run the same command again to go on."
+    hint = "Check the connection. What was transferred is kept; run the same command again to go on."
 
 
 class ByteBudgetExceeded(SmidgenError):
@@ -163,3 +175,11 @@ class StorageError(SmidgenError):
 
     code, status, exit = "UNAVAILABLE", 507, 50
     hint = "Free space or fix permissions and run the same command again."
+
+
+def _plain(value: Any) -> Any:
+    try:
+        json.dumps(value)
+    except TypeError:
+        return str(value)
+    return value

@@ -23,18 +23,30 @@ _CONFIG = click.option("--config", "file", type=click.Path(path_type=Path), help
 
 
 def one_line_errors(command: Command) -> Command:
-    """Show a SmidgenError as one line and its advice, and exit with its code."""
+    """Show a SmidgenError as one line and its advice (with --json also as JSON, as all of smidgen does), and exit with
+    its code."""
 
     @wraps(command)
     def run(*args: Any, **options: Any) -> Any:
         try:
             return command(*args, **options)
         except SmidgenError as error:
-            click.echo(f"error: {error}", err=True)
-            click.echo(error.advice(), err=True)
+            if _json_wanted():
+                click.echo(json.dumps({"error": error.as_json()}))
+            click.echo(f"smidgen: {error}\n  {error.advice()}", err=True)
             sys.exit(error.exit)
 
     return run  # type: ignore[return-value]
+
+
+def _json_wanted() -> bool:
+    """Whether the command or the group that it belongs to was given --json."""
+    context = click.get_current_context(silent=True)
+    while context is not None:
+        if context.params.get("as_json"):
+            return True
+        context = context.parent
+    return False
 
 
 @click.command()
@@ -109,6 +121,8 @@ def list_keys(data: Path | None, file: Path | None, *, as_json: bool) -> None:
         return
     for one in found.ids():
         click.echo(f"{'*' if one == current else ' '} {one}")
+    if not found.ids():
+        click.echo("no keys yet; the server makes one when it signs for the first time")
 
 
 @keys.command()
@@ -177,12 +191,24 @@ def token(name: str, repos: tuple[str, ...], actions: tuple[str, ...]) -> None:
 
 @keys.command()
 @click.argument("user")
-@click.password_option()
-def password(user: str, password: str) -> None:
+@click.option("--password", "given", help="Instead of asking on the terminal, or reading a line of standard input.")
+@one_line_errors
+def password(user: str, given: str | None) -> None:
     """Print a line for the htpasswd file."""
+    from smidgen_deltas.errors import UsageError
     from smidgen_server.services.passwords import hash_password
 
-    click.echo(f"{user}:{hash_password(password)}")
+    chosen = given if given is not None else _asked_password()
+    if not user or ":" in user or not chosen:
+        raise UsageError("a user has a name without a colon, and a password", user=user[:100])
+    click.echo(f"{user}:{hash_password(chosen)}")
+
+
+def _asked_password() -> str:
+    if sys.stdin.isatty():
+        asked: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+        return asked
+    return sys.stdin.readline().rstrip("\r\n")
 
 
 @click.group()

@@ -52,7 +52,8 @@ def publish_local(source: str, target: str, data: Path | None, file: Path | None
     configure("warning" if settings.log_level == "info" else settings.log_level)
     with open_services(settings) as services:
         done = publish(services, source, target, _quiet if as_json else Lines())
-    click.echo(json.dumps(asdict(done)) if as_json else f"{done.ref} is {done.revision} ({done.seconds:.1f} s)")
+    text = f"{done.ref} is {done.revision} ({done.seconds:.1f} s)"
+    click.echo(json.dumps({"event": "result", **asdict(done)}) if as_json else text)
 
 
 def publish(services: Services, source: str, target: str, progress: Progress) -> Published:
@@ -75,22 +76,22 @@ def _publish_ostree(services: Services, source: str, target: str, progress: Prog
     path, at, rev = source.partition("@")
     repo, slash, ref = target.partition("/")
     if not slash or (at and not rev):
-        raise UsageError("an ostree target is named NAME/REF", given=target[:200])
+        raise UsageError("a commit is published as NAME/REF", given=target[:200])
     repository = Repository.open(Path(path))
     commit = repository.resolve(rev or ref)
     ingest_ostree.publish(services, repository, commit.hex(), repo, ref, progress)
-    return f"ostree/{repo}/{ref}", commit.hex()
+    return f"ostree/{repo}/{ref}", f"sha256:{commit.hex()}"
 
 
 def _publish_oci(services: Services, source: str, target: str, progress: Progress) -> tuple[str, str]:
-    from smidgen_deltas.oci.layout import Layout
+    from smidgen_deltas.oci.layout import Layout, split_address
     from smidgen_server.services import ingest_oci
 
-    path, colon, tag = source.rpartition(":")
-    name, other, new_tag = target.rpartition(":")
-    if not colon or not other:
-        raise UsageError("an image is published as oci:DIR:TAG NAME:TAG", source=source[:200], target=target[:200])
-    digest = ingest_oci.publish(services, Layout.open(Path(path)), tag or None, name, new_tag, progress)
+    path, tag = split_address(source)
+    name, colon, new_tag = target.rpartition(":")
+    if not colon:
+        raise UsageError("an image is published as NAME:TAG", given=target[:200])
+    digest = ingest_oci.publish(services, Layout.open(Path(path)), tag, name, new_tag, progress)
     return f"oci/{name}:{new_tag}", str(digest)
 
 

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
-LISTEN = r"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]*):\d{1,5}$"
+_PORT = r"(6553[0-5]|655[0-2]\d|65[0-4]\d\d|6[0-4]\d{3}|[1-5]\d{4}|\d{1,4})"
+LISTEN = rf"^(\[[0-9a-fA-F:.]+\]|[^:\[\]]*):{_PORT}$"
 
 Action = Literal["pull", "push", "delete", "admin"]
 Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

@@ -117,8 +117,8 @@ def test_serve_with_a_wrong_setting_is_one_line_and_exit_code_3(tmp_path: Path) 
     found = run("serve", "--data", str(tmp_path), "--listen", "nowhere")
     assert found.exit_code == 3
     assert found.stderr.splitlines() == [
-        'error: listen: must be HOST:PORT, not "nowhere"',
-        "Correct the named setting and start again.",
+        'smidgen: listen: must be HOST:PORT, not "nowhere"',
+        "  Correct the named setting and start again.",
     ]
 
 

@@ -11,8 +11,8 @@ from tempfile import NamedTemporaryFile
 import click
 
 from smidgen_client.commands.options import emit, json_option
-from smidgen_client.deltas.inputs import open_input
-from smidgen_client.deltas.outputs import apply_file, read_header
+from smidgen_client.deltas.inputs import open_input, open_regular
+from smidgen_client.deltas.outputs import apply_file, check_output, read_header
 from smidgen_client.progress import human
 from smidgen_deltas.engine.make import make
 from smidgen_deltas.errors import UsageError
@@ -32,7 +32,11 @@ def delta() -> None:
 @click.option("--effort", type=click.Choice(["fast", "default", "best"]), default="default", show_default=True)
 @json_option
 def delta_make(*, old: tuple[Path, ...], new: Path, output: Path, effort: str, as_json: bool) -> None:
-    """Make a delta from one or several OLD files to NEW. Tars are compared member by member."""
+    """Make a delta from one or several OLD files to NEW.
+
+    Tars, also compressed ones, are compared member by member; applying such a delta gives the uncompressed tar.
+    """
+    check_output(output)
     with contextlib.ExitStack() as stack:
         olds = [stack.enter_context(open_input(path)) for path in old]
         target = stack.enter_context(open_input(new))
@@ -67,7 +71,7 @@ def delta_apply(*, file: Path, old: tuple[Path, ...], output: Path, as_json: boo
 @json_option
 def delta_show(*, file: Path, as_json: bool) -> None:
     """What is in a delta FILE and what applying it needs."""
-    with file.open("rb") as opened:
+    with open_regular(file) as opened:
         header = read_header(opened)
     transforms = [f"{transform.name}-{transform.version}" for transform in header.transforms]
     facts = {

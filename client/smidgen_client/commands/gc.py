@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from smidgen_client.commands.options import STORE, emit, json_option, state_option, wait_option
+from smidgen_client.commands.options import NOTHING, STORE, emit, json_option, state_option, wait_option
 from smidgen_client.names import Address
 from smidgen_client.progress import human
 from smidgen_client.settings import read_environment
@@ -62,7 +62,7 @@ def gc(
     }
     verb = "would be removed" if dry_run else "removed"
     text = "\n".join(f"{name}: {one.objects} files, {human(one.bytes)} {verb}" for name, one in done.items())
-    emit(value, as_json=as_json, text=text)
+    emit(value, as_json=as_json, text=text or NOTHING)
 
 
 def _unpin(state: State, address: str, revision: str) -> None:

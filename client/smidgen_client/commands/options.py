@@ -11,9 +11,10 @@ from typing import Any, Final, TypeVar
 import click
 
 from smidgen_client.names import Address, RefName
-from smidgen_client.quantities import parse_size, parse_speed
+from smidgen_client.quantities import parse_rate, parse_size, parse_speed
 from smidgen_deltas.errors import UsageError
 
+NOTHING: Final = "nothing was pulled yet"
 F = TypeVar("F", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
@@ -45,6 +46,7 @@ class ParsedType(click.ParamType[Any]):
 
 
 SIZE: Final = ParsedType("size", parse_size)
+RATE: Final = ParsedType("size", parse_rate)
 SPEED: Final = ParsedType("speed", parse_speed)
 REF: Final = ParsedType("ref", RefName.parse)
 STORE: Final = ParsedType("store", Address.parse)

@@ -57,7 +57,9 @@ def _publish(
     from smidgen_client.publish.api import Api
 
     kind, _, rest = source.partition(":")
-    ref = RefName.parse(f"{kind}/{name}")
+    if kind not in ("ostree", "oci") or not rest:
+        raise UsageError("a source is named ostree:REPO[@REV] or oci:DIR:TAG", given=source[:200])
+    ref = _target(kind, name)
     with Api(server, token) as api:
         if kind == "ostree":
             from smidgen_client.publish.ostree import publish_ostree
@@ -67,21 +69,22 @@ def _publish(
             done = publish_ostree(api, Repository.open(path), rev or ref.ref, ref, progress, wait=wait)
             return asdict(done)
         from smidgen_client.publish.oci import publish_oci, wait_for_surface
-        from smidgen_deltas.oci.layout import Layout
+        from smidgen_deltas.oci.layout import Layout, split_address
 
-        path, tag = split_layout(rest)
+        path, tag = split_address(rest)
         pushed = publish_oci(api, Layout.open(path), tag, ref, progress)
         if wait:
             wait_for_surface(api, ref, pushed.revision, progress)
         return asdict(pushed)
 
 
-def split_layout(text: str) -> tuple[str, str | None]:
-    """`DIR:TAG` or `DIR` -> path and tag."""
-    path, colon, tag = text.rpartition(":")
-    if colon and "/" not in tag:
-        return path, tag
-    return text, None
+def _target(kind: str, name: str) -> RefName:
+    """What NAME means for a source of this kind. Raises UsageError."""
+    try:
+        return RefName.parse(f"{kind}/{name}")
+    except UsageError:
+        form = "a commit is published as NAME/REF" if kind == "ostree" else "an image is published as NAME:TAG"
+        raise UsageError(form, given=name[:200]) from None
 
 
 def _publish_local(source: str, name: str, data: Path, *, as_json: bool) -> None:

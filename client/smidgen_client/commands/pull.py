@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from smidgen_client.commands.options import (
+    RATE,
     REF,
     SIZE,
     STORE,
@@ -38,7 +39,7 @@ from smidgen_client.transport.client import Options, Transport
 @click.option("--into", "target", type=STORE, required=True, help="ostree:REPO, oci:DIR:TAG or tree:DIR.")
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched, and stop.")
 @click.option("--max-bytes", type=SIZE, help="Fetch at most this much, metadata included.")
-@click.option("--rate", type=SIZE, help="Fetch at most this much per second.")
+@click.option("--rate", type=RATE, help="Fetch at most this much per second.")
 @link_option
 @prefer_option
 @click.option("--max-memory", type=SIZE, help="Take no delta that needs more memory than this (what is available).")

@@ -14,8 +14,8 @@ from smidgen_client.seeds.index import SeedIndex
 from smidgen_client.seeds.scan import scan
 from smidgen_client.settings import Environment, read_environment
 from smidgen_client.state.state import open_state
-from smidgen_client.state.stores import Seed, check_seed_kind
-from smidgen_deltas.errors import NotFound
+from smidgen_client.state.stores import SEED_FORMS, Seed, check_seed_kind
+from smidgen_deltas.errors import NotFound, UsageError
 
 
 @click.group()
@@ -79,7 +79,9 @@ def remove(*, source: str, state: Path | None, as_json: bool) -> None:
 def parse_seed(text: str, environment: Environment) -> Seed:
     """`kind:path` -> Seed with an absolute path. Raises UsageError."""
     name, _, path = text.partition(":")
-    kind = check_seed_kind(name if path or name == "containers" else "")
+    if not path and name != "containers":
+        raise UsageError(SEED_FORMS, given=text[:200])
+    kind = check_seed_kind(name)
     if not path:
         path = str(environment.containers)
     return Seed(kind, str(Path(path).absolute()))

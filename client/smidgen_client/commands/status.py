@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from smidgen_client.commands.options import emit, json_option, state_option, token_option
+from smidgen_client.commands.options import NOTHING, emit, json_option, state_option, token_option
 from smidgen_client.names import Address, RefName
 from smidgen_client.progress import Silent
 from smidgen_client.pull.document import fetch_document
@@ -58,7 +58,7 @@ def status(*, check: bool, token_file: Path | None, state: Path | None, as_json:
             "seeds": [asdict(one) for one in opened.stores.seeds()],
             "keys": [asdict(one) for one in opened.trust.listing()],
         }
-    emit(value, as_json=as_json, text="\n".join(_line(one) for one in found) or "nothing was pulled yet")
+    emit(value, as_json=as_json, text="\n".join(_line(one) for one in found) or NOTHING)
 
 
 def _status(state: State, install: Install, token: str | None, *, check: bool) -> StoreStatus:

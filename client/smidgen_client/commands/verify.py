@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from smidgen_client.commands.options import STORE, emit, json_option, plain, state_option
+from smidgen_client.commands.options import NOTHING, STORE, emit, json_option, plain, state_option
 from smidgen_client.names import Address
 from smidgen_client.progress import human, open_progress
 from smidgen_client.settings import read_environment
@@ -34,7 +34,8 @@ def verify(*, stores: tuple[Address, ...], state: Path | None, as_json: bool) ->
         "ok": sound,
         "stores": [{"store": name, "ok": one.ok, **plain(one)} for name, one in results.items()],
     }
-    emit(value, as_json=as_json, text="\n".join(_lines(name, one) for name, one in results.items()))
+    text = "\n".join(_lines(name, one) for name, one in results.items()) or NOTHING
+    emit(value, as_json=as_json, text=text)
     return 0 if sound else IntegrityError.exit
 
 

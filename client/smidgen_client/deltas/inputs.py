@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from smidgen_deltas.engine.sources import Buffer, Tree
-from smidgen_deltas.errors import NotFound, SmidgenError
+from smidgen_deltas.errors import NotFound, SmidgenError, StorageError
 from smidgen_deltas.native.tree import ContentRef, TarTree, encode_tree
 from smidgen_deltas.oci.layer import open_layer
 from smidgen_deltas.tar.member import Member
@@ -81,13 +81,21 @@ class Input:
     contents: Mapped
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; nothing that could block or never end. Raises NotFound, StorageError."""
+    if not path.is_file():
+        raise NotFound("no such file", path=str(path))
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise StorageError("file cannot be read", path=str(path), reason=error.strerror) from error
+
+
 @contextlib.contextmanager
 def open_input(path: Path) -> Iterator[Input]:
     """Open a file as a tree if it is a tar, else as one content. Raises StorageError, NotFound."""
-    if not path.is_file():
-        raise NotFound("no such file", path=str(path))
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(path.open("rb"))
+        file = stack.enter_context(open_regular(path))
         tar = _as_tar(file, stack)
         found = _split(path, tar) if tar else None
         yield found or _plain(path, file)

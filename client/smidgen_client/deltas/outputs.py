@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from smidgen_client.deltas.inputs import Input
+from smidgen_client.deltas.inputs import Input, open_regular
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine.apply import Applier
 from smidgen_deltas.engine.sources import Buffer
-from smidgen_deltas.errors import FormatError, NotFound, StorageError
+from smidgen_deltas.errors import FormatError, NotFound, StorageError, UsageError
 from smidgen_deltas.native.delta import LEAD, Header, Root, decode_header, decode_lead
 from smidgen_deltas.native.tree import ContentRef, decode_tar_tree
 from smidgen_deltas.tar.pieces import Content
@@ -93,11 +93,12 @@ def read_header(file: BinaryIO) -> Header:
 def apply_file(delta: Path, inputs: Sequence[Input], output: Path) -> int:
     """Rebuild `output` from a delta and the opened inputs; returns its size in bytes.
 
-    Raises FormatError, IntegrityError, NotFound; `output` is untouched then.
+    Raises FormatError, IntegrityError, NotFound, UsageError; `output` is untouched then.
     """
+    check_output(output)
     with _storage(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
         workspace = Workspace(inputs, Path(folder))
-        with delta.open("rb") as file:
+        with open_regular(delta) as file:
             header = read_header(file)
             applier = Applier(header, workspace)
             for frame in header.frames:
@@ -108,6 +109,12 @@ def apply_file(delta: Path, inputs: Sequence[Input], output: Path) -> int:
         size = _write(result, _result(header, applier, workspace))
         result.rename(output)
     return size
+
+
+def check_output(path: Path) -> None:
+    """Raise UsageError when something other than a file is at `path`: it would be replaced, not written to."""
+    if path.exists() and not path.is_file():
+        raise UsageError("the output is something other than a file", path=str(path))
 
 
 def _result(header: Header, applier: Applier, workspace: Workspace) -> Iterable[Buffer]:

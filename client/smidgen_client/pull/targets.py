@@ -8,8 +8,13 @@ from smidgen_deltas.errors import UsageError
 
 
 def open_target(request: PullRequest) -> Target:
-    """The store that the request names. Raises UsageError for options that it does not have."""
+    """The store that the request names. Raises UsageError for options that it does not have, and for a ref of
+    another kind."""
     address = request.target
+    if address.kind == "ostree" and request.name.kind != "ostree":
+        raise UsageError("an image cannot be pulled into an ostree repository", ref=str(request.name))
+    if address.kind == "oci" and request.name.kind != "oci":
+        raise UsageError("a commit cannot be pulled into an OCI layout", ref=str(request.name))
     if address.kind == "ostree":
         from smidgen_client.targets.ostree import OstreeTarget
 

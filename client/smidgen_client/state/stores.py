@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from smidgen_client.state.database import Database
 from smidgen_deltas.errors import UsageError
 
+SEED_FORMS: Final = "a seed is named ostree:PATH, oci:PATH, containers:PATH or folder:PATH"
 SeedKind = Literal["ostree", "oci", "containers", "folder"]
 
 
@@ -117,4 +118,4 @@ def check_seed_kind(kind: str) -> SeedKind:
     for known in get_args(SeedKind):
         if kind == known:
             return known  # type: ignore[no-any-return]
-    raise UsageError("a seed is named ostree:PATH, oci:PATH, containers:PATH or folder:PATH", given=kind[:100])
+    raise UsageError(SEED_FORMS, given=kind[:100])

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from smidgen_deltas.errors import Conflict
+from smidgen_deltas.errors import UsageError
 from smidgen_deltas.tar.entries import Entry
 from smidgen_deltas.tar.extract import extract
 from smidgen_deltas.tar.pieces import Content
@@ -15,10 +15,10 @@ Opener = Callable[[Content], Iterator[bytes]]
 
 
 def new_folder(folder: Path) -> int:
-    """Make a folder (an empty one may be there) and return a handle of it. Raises Conflict."""
+    """Make a folder (an empty one may be there) and return a handle of it. Raises UsageError."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise Conflict("the folder is not empty", path=str(folder))
+        raise UsageError("the folder is not empty", path=str(folder))
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 

@@ -17,7 +17,7 @@ from smidgen_client.state.stores import Install
 from smidgen_client.stores.base import Problem, Removed, Verified
 from smidgen_client.stores.extracting import new_folder
 from smidgen_client.targets.oci import REVISION, OciTarget
-from smidgen_deltas.digest import Digest
+from smidgen_deltas.digest import Digest, DigestInvalid
 from smidgen_deltas.errors import NotFound, SizeMismatch, SmidgenError
 from smidgen_deltas.oci.layer import open_layer
 from smidgen_deltas.oci.layout import Layout, blob_name
@@ -53,6 +53,8 @@ class OciStore:
 
     def verify(self, progress: Progress) -> Verified:
         layout = Layout.open(self.path)
+        if self.tag not in layout.tags():
+            raise NotFound("no such image in the layout", tag=self.tag, path=str(self.path))
         problems: list[Problem] = []
         blobs = {one.digest: one for one in _needed(layout, layout.index.manifests, problems)}
         progress.begin("verifying", sum(one.size for one in blobs.values()))
@@ -82,7 +84,7 @@ class OciStore:
         if revision in layout.tags():
             found = layout.manifest(layout.tags()[revision])
         else:
-            digest = Digest.parse(revision)
+            digest = _digest(revision)
             with layout.open_blob(digest) as reader:
                 found = parse_manifest(b"".join(iter(lambda: reader.read(BLOCK), b"")))
         while isinstance(found, Index):
@@ -124,6 +126,13 @@ def _kept(layout: Layout, keep: Collection[str]) -> Iterator[Descriptor]:
             with layout.open_blob(digest) as reader:
                 body = b"".join(iter(lambda: reader.read(BLOCK), b""))
             yield Descriptor(parse_manifest(body).media_type, digest, len(body), {})
+
+
+def _digest(revision: str) -> Digest:
+    try:
+        return Digest.parse(revision)
+    except DigestInvalid:
+        raise NotFound("no such image in the layout", tag=revision[:200]) from None
 
 
 def _needed(

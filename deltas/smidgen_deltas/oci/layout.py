@@ -32,6 +32,14 @@ class TagAmbiguous(LayoutInvalid):
     """The asked name stands for several images, or none was asked for and there are several."""
 
 
+def split_address(text: str) -> tuple[str, str | None]:
+    """`DIR:TAG` or `DIR` as users write it -> path and tag; what follows the last colon is a tag unless it has a /."""
+    path, colon, tag = text.rpartition(":")
+    if colon and "/" not in tag:
+        return path, tag or None
+    return text, None
+
+
 def blob_name(digest: Digest) -> str:
     """Where a blob is within a layout."""
     return f"blobs/{digest.algorithm}/{digest.hex}"

@@ -21,7 +21,7 @@ from sqlalchemy import BigInteger, Engine, Integer, MetaData, Select, Table, cre
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.elements import SQLCoreOperations
@@ -57,7 +57,10 @@ class Index:
             url: `sqlite:///PATH` or `postgresql://…` (psycopg 3 is used whatever driver is named).
             pool_size: most idle connections kept; twice as many may be open at once.
         """
-        parsed = make_url(url)
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise SettingsError("the database is not a URL like postgresql://user@host/name") from None
         if parsed.get_backend_name() == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         elif parsed.get_backend_name() != "sqlite" or not parsed.database:
@@ -97,7 +100,8 @@ class Index:
         from smidgen_migrations.run import upgrade
 
         refuse_event_loop()
-        upgrade(self.engine, revision)
+        with self._translated():
+            upgrade(self.engine, revision)
 
     def check(self) -> None:
         """Raise IndexUnavailable unless the database answers."""
@@ -123,7 +127,9 @@ class Index:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
+        except DatabaseError as error:
+            if not isinstance(error, OperationalError) and type(error) is not DatabaseError:
+                raise  # a mistake in a statement, or a constraint: not the database's fault
             raise IndexUnavailable("the database failed", reason=_reason(error)) from error
 
 
