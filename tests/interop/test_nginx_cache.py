@@ -97,6 +97,14 @@ def test_a_range_costs_the_origin_its_slices_only(scene: Scene) -> None:
     assert asked == [f"bytes={at * SLICE}-{(at + 1) * SLICE - 1}" for at in (2, 3)]
 
 
+def test_the_origin_sends_blobs_without_the_server(scene: Scene) -> None:
+    path, body = scene.pack
+    before = scene.server.sent_bytes()
+    assert httpx2.get(scene.front.url + path).content == body
+    assert scene.server.sent_bytes() - before < 10_000
+    assert sum(one.bytes_sent for one in scene.asked_of_origin()) > len(body)
+
+
 @BOTH
 @pytest.mark.parametrize("warm", [False, True])
 def test_every_form_of_request_has_the_right_bytes(scene: Scene, warm: bool) -> None:

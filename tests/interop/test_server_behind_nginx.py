@@ -60,14 +60,7 @@ def test_a_blob_is_sent_by_nginx_with_our_headers(front: Front, blob: str) -> No
     assert "immutable" in got.headers["cache-control"]
     assert got.headers["content-type"] == "application/octet-stream"
     assert got.headers["accept-ranges"] == "bytes"
-    assert sent_by_the_server(front) < len(BLOB)
-
-
-def sent_by_the_server(front: Front) -> float:
-    """Bytes of bodies over all routes."""
-    families = front.server.services.metrics.registry.collect()
-    samples = (sample for family in families for sample in family.samples)
-    return sum(sample.value for sample in samples if sample.name == "smidgen_http_sent_bytes_total")
+    assert front.server.sent_bytes() < len(BLOB)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,12 @@ class RunningServer:
         """Headers of somebody who may do everything."""
         return {"Authorization": f"Bearer {self.token}"}
 
+    def sent_bytes(self) -> float:
+        """Bytes of bodies that this process sent, over all routes; what nginx sends in its place does not count."""
+        families = self.services.metrics.registry.collect()
+        samples = (sample for family in families for sample in family.samples)
+        return sum(sample.value for sample in samples if sample.name == "smidgen_http_sent_bytes_total")
+
     def client(self, **options: Any) -> httpx2.Client:
         """A client with the base URL and the admin token; close it, or use it in `with`."""
         return httpx2.Client(base_url=self.url, headers=self.auth, timeout=60, **options)
