@@ -24,10 +24,19 @@ LIBZSTD: Final = zstd.zstd_version
 frame_size = zstd.get_frame_size  # compressed bytes of the first frame in a buffer
 
 MAX_WINDOW_LOG: Final = 27  # what every stock decoder accepts without being asked
+MIN_PREFIX: Final = 8  # the binding takes none that is shorter
 
 
 class ZstdInvalid(FormatError):
     """Not a zstd frame, or a damaged one."""
+
+
+def damaged(error: ZstdError, **detail: int) -> ZstdInvalid | MemoryError:
+    """What a decoder's error means: bytes that are wrong, or memory that it did not get."""
+    reason = str(error)
+    if "not enough memory" in reason or "Unable to create" in reason:
+        return MemoryError(reason)
+    return ZstdInvalid("damaged zstd frame", reason=reason, **detail)
 
 
 class _Source(Protocol):
@@ -55,7 +64,7 @@ def decompress(data: bytes | memoryview, size: int, *, window_log: int = MAX_WIN
     try:
         out = decoder.decompress(data, size + 1)
     except zstd.ZstdError as error:
-        raise ZstdInvalid("damaged zstd frame", reason=str(error)) from error
+        raise damaged(error) from error
     if len(out) > size:
         raise LimitExceeded("zstd frame is longer than declared", declared=size)
     if len(out) < size or not decoder.eof or decoder.unused_data:
@@ -64,18 +73,27 @@ def decompress(data: bytes | memoryview, size: int, *, window_log: int = MAX_WIN
 
 
 def stream_decompress(
-    source: _Source, limit: int, *, window_log: int = MAX_WINDOW_LOG, block: int = 1 << 17, frames: bool = False
+    source: _Source,
+    limit: int,
+    *,
+    window_log: int = MAX_WINDOW_LOG,
+    block: int = 1 << 17,
+    frames: bool = False,
+    prefix: bytes | None = None,
 ) -> Iterator[bytes]:
     """Yield the content of the frame(s) in `source`, blocks of at most `block` bytes.
 
     Args:
         limit: most bytes to yield; LimitExceeded beyond.
         frames: accept several concatenated frames (as registries' layers may be).
+        prefix: bytes that come before the content of the (first) frame, at least MIN_PREFIX; what `zstd --patch-from`
+            was given.
     Raises:
         ZstdInvalid: damaged or truncated.
     """
     options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: window_log}
-    decoder = zstd.ZstdDecompressor(options=options)
+    before = None if prefix is None else zstd.ZstdDict(prefix, is_raw=True).as_prefix
+    decoder = zstd.ZstdDecompressor(before, options)
     pending, produced, started = b"", 0, False
     while True:
         if decoder.eof:
@@ -95,7 +113,7 @@ def stream_decompress(
         try:
             out = decoder.decompress(pending, block)
         except zstd.ZstdError as error:
-            raise ZstdInvalid("damaged zstd frame", reason=str(error), produced=produced) from error
+            raise damaged(error, produced=produced) from error
         pending = b""
         produced += len(out)
         if produced > limit:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -55,6 +56,9 @@ def main() -> None:
         say(error="a revision is gone")
     except MemoryError:
         say(error=f"more than {limit} bytes of memory are needed")
+    except Exception as error:  # noqa: BLE001 - the edge of the process; libraries have words of their own for memory refused
+        traceback.print_exc()
+        say(error=f"{type(error).__name__}: {error} ({limit} bytes of memory were allowed)")
 
 
 def say(**words: Any) -> None:
