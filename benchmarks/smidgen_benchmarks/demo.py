@@ -27,6 +27,7 @@ RELEASES: Final = {
     "first": {"numpy": "2.2.5", "pandas": "2.2.2", "cryptography": "44.0.2", "click": "8.1.7"},
     "second": {"numpy": "2.2.6", "pandas": "2.2.3", "cryptography": "44.0.3", "click": "8.1.8"},
 }
+NOT_TAKEN: Final = ("__pycache__", "*-packages", "test", "tests", "ensurepip", "idlelib", "lib2to3", "config-*", "*.so")
 SITE: Final = "usr/lib/python3/dist-packages"
 
 
@@ -60,8 +61,9 @@ def main() -> int:
 def run(folder: Path) -> Iterator[Row]:
     """Make both versions below `folder`, publish them one after the other, pull each; yield what the pulls cost."""
     sources = {version: folder / version for version in RELEASES}
+    fetched = _fetch(folder / "wheels")
     for version, source in sources.items():
-        _lay_out(version, source, folder / "wheels")
+        _lay_out(version, source, fetched)
     repo, images = folder / "repo", folder / "images"
     say("starting a server: SQLite and a local folder; the device takes the fewest bytes (--prefer bytes)")
     with serving(folder / "data", folder / "server.log") as service:
@@ -140,27 +142,35 @@ def say(text: str) -> None:
     print(f"… {text}", flush=True)
 
 
-def _lay_out(version: str, tree: Path, kept: Path) -> None:
-    """A small operating-system tree with the packages of that version, or a made-up one without a network."""
-    packages = RELEASES[version]
+def _fetch(kept: Path) -> dict[str, list[Path]]:
+    """The packages of all versions; none at all where one cannot be had, so that both trees are of one kind."""
+    found: dict[str, list[Path]] = {version: [] for version in RELEASES}
+    try:
+        for version, packages in RELEASES.items():
+            for project, release in packages.items():
+                say(f"fetching {project} {release} from PyPI")
+                found[version].append(wheels.fetch_wheel(project, release, "amd64", kept))
+    except TransportError as error:
+        say(f"no network, or no such package ({error.message}); using a small tree made on the spot instead")
+        return {}
+    return found
+
+
+def _lay_out(version: str, tree: Path, fetched: dict[str, list[Path]]) -> None:
+    """A small operating-system tree with the packages of that version, or a made-up one where there are none."""
     (tree / SITE).mkdir(parents=True)
     (tree / "usr/lib/os-release").write_text(f'ID=demo\nVERSION_ID="{version}"\n')
     (tree / "etc").symlink_to("usr/etc")
-    try:
-        for project, release in packages.items():
-            say(f"fetching {project} {release} from PyPI")
-            wheels.unpack_wheel(wheels.fetch_wheel(project, release, "amd64", kept), tree / SITE)
-    except TransportError as error:
-        say(f"no package from PyPI ({error.message}); using a small tree made on the spot instead")
-        shutil.rmtree(tree / SITE)
+    for wheel in fetched.get(version, ()):
+        wheels.unpack_wheel(wheel, tree / SITE)
+    if not fetched:
         _make_up(version, tree / SITE)
 
 
 def _make_up(version: str, site: Path) -> None:
     """Python's own library, twice: the second time with every tenth file changed a little."""
     library = Path(json.__file__).parent.parent
-    ignored = shutil.ignore_patterns("__pycache__", "site-packages", "test", "tests", "ensurepip")
-    shutil.copytree(library, site, ignore=ignored, symlinks=True)
+    shutil.copytree(library, site, ignore=shutil.ignore_patterns(*NOT_TAKEN), symlinks=True, dirs_exist_ok=True)
     if version == "first":
         return
     for number, path in enumerate(sorted(site.rglob("*.py"))):
