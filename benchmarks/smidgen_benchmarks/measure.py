@@ -51,18 +51,18 @@ def run(
     """Run `command` to its end.
 
     Args:
-        stdout: file for the standard output; otherwise it is kept in memory only to explain a failure.
+        stdout: file for the standard output; otherwise it is only kept to explain a failure, as standard error is.
         accept: exit codes that mean success.
     Raises StepFailed with the last of what it printed.
     """
     started = time.perf_counter()
-    with _output(stdout) as out:
+    with _output(stdout) as out, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [str(word) for word in command],
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=out,
-            stderr=subprocess.STDOUT if stdout is None else subprocess.DEVNULL,
+            stderr=subprocess.STDOUT if stdout is None else errors,
             env={**os.environ, **environment} if environment else None,
         )
         _, status, usage = os.wait4(process.pid, 0)
@@ -73,7 +73,7 @@ def run(
                 "a step of the benchmark failed",
                 command=" ".join(str(word) for word in command)[:500],
                 exit=process.returncode,
-                output=_tail(out, stdout),
+                output=_tail(out if stdout is None else errors),
             )
     return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
@@ -99,9 +99,7 @@ def _output(path: Path | None) -> IO[bytes]:
     return path.open("wb") if path else tempfile.TemporaryFile()
 
 
-def _tail(file: IO[bytes], path: Path | None) -> str:
-    if path is not None:
-        return ""
+def _tail(file: IO[bytes]) -> str:
     file.seek(0, os.SEEK_END)
     file.seek(max(0, file.tell() - 2000))
     return file.read().decode(errors="replace")
