@@ -217,6 +217,14 @@ def test_the_rate_is_kept(opened: Opener) -> None:
     assert clock.time == pytest.approx(170_500 / 100_000, rel=0.05)
 
 
+def test_the_link_is_measured_on_all_but_the_first_block_of_a_body(opened: Opener) -> None:
+    _, transport, _, digest = opened(rate=100_000)
+    read(transport, digest, [Span(0, 1)])
+    assert transport.link.bandwidth == 0
+    read(transport, digest, [Span(0, len(BODY))])
+    assert transport.link.bandwidth == pytest.approx(100_000, rel=0.01)
+
+
 def test_documents_are_bounded_and_conditional(opened: Opener) -> None:
     running, transport, _, _ = opened(Fault("flood", match="endless"))
     found = transport.document("u/keys.json", 10_000)

@@ -206,7 +206,7 @@ class Pull:
         self._record(document, stored)
         seeds.remember(self.request.target, assembly.places())
         Accounts(self.state.accounts).keep(self.account)
-        self._remember_link(routes.situation.link)
+        self._remember_link()
         report = _report(plan, routes, offers=bool(document.deltas), wished=self.request.delta)
         return self._finished(replace(result, stored=stored, notes=tuple(notes), layers=assembly.layers, delta=report))
 
@@ -290,8 +290,11 @@ class Pull:
             request.request_cost if request.request_cost is not None else cost,
         )
 
-    def _remember_link(self, link: Link) -> None:
-        if link.known and self.request.link is None:
+    def _remember_link(self) -> None:
+        """What all that was fetched says: much more than what the choice was made by."""
+        measured = self.transport.link
+        link = Link(measured.bandwidth, measured.latency)
+        if link.known:
             KnownLinks(self.state.links).keep(self.transport.base_url, link, int(self.now()))
 
     def _announce(self, result: PullResult) -> None:

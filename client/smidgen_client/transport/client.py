@@ -241,20 +241,22 @@ class Transport:
                 yield answer
 
     def _blocks(self, answer: httpx2.Response) -> Iterator[bytes]:
-        """The body as it comes; only waiting for it counts as the link's time, not what the reader does with it."""
-        waited = 0.0
-        blocks = answer.iter_raw()
+        """The body as it comes; only waiting for it counts as the link's time, not what the reader does with it.
+
+        Waiting for the first block is the server's time and a round trip's, so that block says nothing about bandwidth.
+        """
+        blocks, first = answer.iter_raw(), True
         while True:
             asked = self._clock.now()
             block = next(blocks, b"")
             self._rate.passed(len(block))
-            waited += self._clock.now() - asked
             if not block:
                 break
             if self._stop.is_set():
                 raise TransportError("the transfer was stopped")
-            self.link.carried(len(block), waited)
-            waited = 0.0
+            if not first:
+                self.link.carried(len(block), self._clock.now() - asked)
+            first = False
             yield block
 
 
