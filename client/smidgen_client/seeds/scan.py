@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from smidgen_client.progress import Progress
-from smidgen_client.seeds.index import FILEZ, LAYER, PLAIN, SeedIndex, Stamp
+from smidgen_client.seeds.index import FILEZ, LAYER, MAX_TAR, PLAIN, SeedIndex, Stamp
 from smidgen_client.state.stores import Seed
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import NotFound, SmidgenError
@@ -30,7 +30,6 @@ from smidgen_deltas.tar.pieces import Content
 from smidgen_deltas.tar.recipe import Splitter
 
 BLOCK: Final = 1 << 20
-MAX_TAR: Final = 1 << 40
 MAX_DEPTH: Final = 4  # of indexes inside indexes
 BATCH: Final = 200
 
@@ -54,7 +53,7 @@ def scan(index: SeedIndex, seed: Seed, progress: Progress) -> Scanned:
     elif seed.kind == "ostree":
         found = _objects(root)
     elif seed.kind == "containers":
-        found = _overlays(root)
+        found = _storage(root)
     else:
         found = _files(root, PLAIN)
     return _look(index, found, progress)
@@ -147,12 +146,16 @@ def _objects(root: Path) -> Iterator[tuple[Path, str]]:
             yield path, packing
 
 
-def _overlays(root: Path) -> Iterator[tuple[Path, str]]:
-    """Layers that podman's storage has unpacked: overlay/<id>/diff; `root` is the graph root or its overlay folder."""
+def _storage(root: Path) -> Iterator[tuple[Path, str]]:
+    """Layers that podman's storage has unpacked, by its drivers overlay (overlay/<id>/diff) and vfs (vfs/dir/<id>).
+
+    `root` is the graph root or its overlay folder.
+    """
     base = root / "overlay" if (root / "overlay").is_dir() else root
     for layer in sorted(base.iterdir()):
         if stat.S_ISDIR(layer.lstat().st_mode):
             yield from _files(layer / "diff", PLAIN)
+    yield from _files(root / "vfs/dir", PLAIN)
 
 
 def _layers(root: Path) -> Iterator[tuple[Path, str]]:
