@@ -14,12 +14,14 @@ import json
 import os
 import signal
 import sys
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
 from smidgen_deltas.errors import MissingExtra, SmidgenError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "smidgen.commands"
 INTERRUPTED: Final = 130
@@ -103,6 +105,8 @@ def find_foreign(name: str) -> EntryPoint | None:
 
 
 def _foreign() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in entry_points(group=GROUP)}
 
 

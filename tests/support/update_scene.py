@@ -12,7 +12,7 @@ from typing import Final
 
 from smidgen_deltas.engine import frames
 from smidgen_deltas.errors import NotFound
-from smidgen_deltas.oci.layout import LayoutInvalid
+from smidgen_deltas.oci.layout_files import LayoutInvalid
 from support.delta_offers import offer_delta
 from support.device_trees import Made, make_commit, make_image, noise
 from support.devices import Device, snapshot

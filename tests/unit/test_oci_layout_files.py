@@ -23,9 +23,9 @@ from smidgen_deltas.errors import (
     UsageError,
 )
 from smidgen_deltas.oci import media
-from smidgen_deltas.oci.archive import LayoutInvalid
 from smidgen_deltas.oci.build import encode_index, encode_manifest
 from smidgen_deltas.oci.layout import REF_NAME, Layout, TagAmbiguous
+from smidgen_deltas.oci.layout_files import LayoutInvalid
 from smidgen_deltas.oci.layout_writer import LayoutWriter
 from smidgen_deltas.oci.model import Descriptor, Index, Manifest
 from support import tars

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import mmap
 import tempfile
+import weakref
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from smidgen_client.fetch.parts import PartFiles
 from smidgen_client.fetch.sink import HELD_IN_MEMORY, ContentSink
-from smidgen_client.seeds.index import FILEZ, PLAIN, Location
-from smidgen_client.seeds.scan import MAX_TAR
+from smidgen_client.seeds.index import FILEZ, MAX_TAR, PLAIN, Location
 from smidgen_client.seeds.use import Seeds
 from smidgen_client.targets.base import Assembly
 from smidgen_deltas.engine.sources import Buffer
@@ -36,7 +37,7 @@ class OldContents:
         self._contents: dict[bytes, ContentRef] = {}
         self._places: dict[bytes, Location] = {}
         self._objects: dict[bytes, tuple[Repository, bytes]] = {}
-        self._layers: dict[Path, mmap.mmap] = {}
+        self._layers: dict[Path, IO[bytes]] = {}
 
     def add(self, raw: bytes, repositories: Iterable[Repository]) -> None:
         """A source: its raw tree document, and ostree repositories that have it (if it is a commit)."""
@@ -87,13 +88,19 @@ class OldContents:
             with place.path.open("rb") as file:
                 _, size = read_filez_header(file)
                 return gather(inflate(file, size), size)
-        if place.path not in self._layers:
-            with tempfile.TemporaryFile() as spool, place.path.open("rb") as file:
+        return _mapped(self._layer(place.path).fileno(), place.start, place.size)
+
+    def _layer(self, path: Path) -> IO[bytes]:
+        """A packed layer, unpacked into a file without name, once. Contents are mapped one by one, never all of it."""
+        if path not in self._layers:
+            spool = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object
+            weakref.finalize(self, spool.close)
+            with path.open("rb") as file:
                 for block in open_layer("", file, MAX_TAR):
                     spool.write(block)
-                spool.flush()
-                self._layers[place.path] = mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ)
-        return memoryview(self._layers[place.path])[place.start : place.start + place.size]
+            spool.flush()
+            self._layers[path] = spool
+        return self._layers[path]
 
 
 class DeltaStore:
@@ -199,6 +206,8 @@ def gather(blocks: Iterable[Buffer], size: int) -> Buffer:
 
 
 def _mapped(handle: int, start: int, size: int) -> Buffer:
+    if size == 0:
+        return b""  # mmap takes a length of 0 for everything
     aligned = start - start % mmap.ALLOCATIONGRANULARITY
     try:
         found = mmap.mmap(handle, start - aligned + size, access=mmap.ACCESS_READ, offset=aligned)

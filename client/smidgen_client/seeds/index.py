@@ -35,6 +35,7 @@ CREATE TABLE store (root TEXT PRIMARY KEY) WITHOUT ROWID;
 PLAIN: Final = "plain"  # contents lie in the file as they are
 FILEZ: Final = "filez"  # an object of an archive repository: one content, deflated behind a header
 LAYER: Final = "layer"  # a compressed tar; start counts in the tar
+MAX_TAR: Final = 1 << 40  # bytes that a layer may unpack to
 
 
 @dataclass(frozen=True, slots=True)

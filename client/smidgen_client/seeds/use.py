@@ -15,15 +15,13 @@ from typing import Final
 from smidgen_client.fetch.sink import Blocks, ContentSink
 from smidgen_client.names import Address
 from smidgen_client.progress import Progress
-from smidgen_client.seeds.index import FILEZ, LAYER, PLAIN, Location, SeedIndex
-from smidgen_client.seeds.scan import MAX_TAR, scan
+from smidgen_client.seeds.index import FILEZ, LAYER, MAX_TAR, PLAIN, Location, SeedIndex
 from smidgen_client.state.state import State
 from smidgen_client.state.stores import Seed, SeedKind
 from smidgen_client.targets.base import Place
 from smidgen_deltas.errors import NotFound, SmidgenError
 from smidgen_deltas.native.tree import ContentRef
 from smidgen_deltas.oci.layer import open_layer
-from smidgen_deltas.ostree.filez import inflate, read_filez_header
 
 BLOCK: Final = 1 << 18
 THREADS: Final = 2
@@ -49,7 +47,7 @@ class Seeds:
             return
         for seed in dict.fromkeys((*self._state.stores.seeds(), *also)):
             try:
-                scan(self._index, seed, self._progress)
+                self._scan(seed)
             except (NotFound, SmidgenError) as error:
                 self._progress.say(f"seed {seed.kind}:{seed.path} is of no use: {error}")
         located = self._lookup([contents[at].sha256 for at, flag in enumerate(wanted) if flag])
@@ -77,11 +75,17 @@ class Seeds:
                 continue
             unsure = True
             try:
-                scan(self._index, Seed(_SEED_KINDS[address.kind], str(address.path)), self._progress)
+                self._scan(Seed(_SEED_KINDS[address.kind], str(address.path)))
             except SmidgenError as error:
                 self._progress.say(f"{address} is of no use as a source: {error}")
             self._index.set_listed(address.path)
         return unsure
+
+    def _scan(self, seed: Seed) -> None:
+        """Readers of every kind of seed are loaded only where one has to be looked through: that takes a while."""
+        from smidgen_client.seeds.scan import scan
+
+        scan(self._index, seed, self._progress)
 
     def without(self, wanted: bytearray) -> bytearray:
         """Those of `wanted` that are not on this device."""
@@ -137,6 +141,8 @@ def _reader(place: Location) -> Blocks:
                 yield block
 
     def filez() -> Iterator[bytes]:
+        from smidgen_deltas.ostree.filez import inflate, read_filez_header
+
         with place.path.open("rb") as file:
             _, size = read_filez_header(file)
             yield from inflate(file, size)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from smidgen_client.state.database import Database
 from smidgen_deltas.errors import SettingsError
@@ -60,7 +59,7 @@ class Trust:
         with self._database.transaction():
             self._database.change("DELETE FROM server_key WHERE server = ?", server)
             for name, key in keys.items():
-                raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+                raw = key.public_bytes_raw()
                 self._database.change("INSERT INTO server_key VALUES (?, ?, ?, ?, ?)", server, name, raw, how, now)
 
     def seen(self, server: str, ref: str) -> SeenRef | None:

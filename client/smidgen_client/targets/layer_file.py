@@ -16,7 +16,7 @@ from typing import Final
 from smidgen_deltas.errors import DigestMismatch, SizeMismatch
 from smidgen_deltas.native.tree import ContentRef, LayerEntry
 from smidgen_deltas.tar.pieces import Literal
-from smidgen_deltas.tar.recipe import EncodedRecipe
+from smidgen_deltas.tar.recipewire import EncodedRecipe
 
 BLOCK: Final = 1 << 18
 

@@ -25,6 +25,7 @@ from smidgen_client.transport.content_range import Span, WrongRange, partial
 from smidgen_client.transport.limits import Meter, RateLimit, Traffic
 from smidgen_client.transport.link import Link
 from smidgen_client.transport.retry import Attempts, RetryPolicy
+from smidgen_client.transport.tls import SystemTrust
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import LimitExceeded, TransportError, UsageError
 
@@ -86,6 +87,7 @@ class Transport:
             ),
             follow_redirects=True,
             max_redirects=MAX_REDIRECTS,
+            verify=SystemTrust(),
         )
 
     def __enter__(self) -> Transport:

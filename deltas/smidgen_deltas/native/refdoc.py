@@ -16,7 +16,6 @@ from typing import Any, Final, Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import FormatError, LimitExceeded, RollbackRefused, SignatureInvalid
@@ -83,7 +82,7 @@ class RefDocument:
 
 def key_id(key: Ed25519PublicKey) -> str:
     """The name of a key: first 16 hex digits of the sha256 of its 32 raw bytes."""
-    raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    raw = key.public_bytes_raw()
     return hashlib.sha256(raw).hexdigest()[:16]
 
 
@@ -145,9 +144,7 @@ def unseal(data: bytes, payload_type: str, keys: Mapping[str, Ed25519PublicKey])
 
 def encode_keys(keys: Mapping[str, Ed25519PublicKey]) -> bytes:
     """The `u/keys.json` document: key id -> base64 of the raw public key."""
-    entries = {
-        name: base64.b64encode(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).decode() for name, key in keys.items()
-    }
+    entries = {name: base64.b64encode(key.public_bytes_raw()).decode() for name, key in keys.items()}
     return _canonical({"mediaType": KEYS_TYPE, "keys": entries})
 
 

@@ -1,17 +1,16 @@
-"""Where the files of an image layout are: in a directory, or in a tar of one (skopeo's and podman's `oci-archive:`)."""
+"""The files of an image layout in a tar of one (skopeo's and podman's `oci-archive:`)."""
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final
 
-from smidgen_deltas.errors import FormatError, NotFound, UnsupportedFeature
+from smidgen_deltas.errors import NotFound, UnsupportedFeature
 from smidgen_deltas.oci.gunzip import Reader
 from smidgen_deltas.oci.layer import sniff
+from smidgen_deltas.oci.layout_files import LayoutInvalid
 from smidgen_deltas.oci.media import Compression
 from smidgen_deltas.tar.limits import Limits
 from smidgen_deltas.tar.member import Member, MemberType
@@ -21,47 +20,6 @@ from smidgen_deltas.tar.source import FileSource
 
 ARCHIVE_LIMITS: Final = Limits(headers=100_000)
 _SNIFF: Final = 8
-
-
-class LayoutInvalid(FormatError):
-    """Not an image layout, or one that cannot be read in only one way."""
-
-
-class LayoutFiles(Protocol):
-    """The files of a layout, by their names relative to it."""
-
-    def size(self, name: str) -> int | None:
-        """Bytes of a file, None when it is not there."""
-        ...
-
-    def open(self, name: str) -> AbstractContextManager[Reader]:
-        """The file from its start. Raises NotFound."""
-        ...
-
-
-class DirectoryFiles:
-    """A layout in a directory."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def size(self, name: str) -> int | None:
-        try:
-            found = (self._root / name).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return found.st_size if stat.S_ISREG(found.st_mode) else None
-
-    @contextmanager
-    def open(self, name: str) -> Iterator[Reader]:
-        try:
-            handle = os.open(self._root / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFound("no such file in the image layout", name=name) from error
-        with open(handle, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise LayoutInvalid("not a regular file in the image layout", name=name)
-            yield file
 
 
 class ArchiveFiles:

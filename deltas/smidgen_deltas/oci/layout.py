@@ -16,9 +16,9 @@ from typing import Final
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import BlobUnknown, DigestMismatch, LimitExceeded, NotFound, SizeMismatch
 from smidgen_deltas.oci import strictjson
-from smidgen_deltas.oci.archive import ArchiveFiles, DirectoryFiles, LayoutFiles, LayoutInvalid
 from smidgen_deltas.oci.fields import Fields
 from smidgen_deltas.oci.gunzip import Reader
+from smidgen_deltas.oci.layout_files import DirectoryFiles, LayoutFiles, LayoutInvalid
 from smidgen_deltas.oci.media import OCI_INDEX
 from smidgen_deltas.oci.model import MAX_DOCUMENT, Descriptor, Index, Manifest, parse_manifest
 
@@ -71,6 +71,8 @@ class Layout:
             return cls(DirectoryFiles(place))
         if not place.is_file():
             raise NotFound("no image layout at this path", path=str(place))
+        from smidgen_deltas.oci.archive import ArchiveFiles  # with the tar reader, which a folder does not need
+
         return cls(ArchiveFiles(place))
 
     def _small(self, name: str) -> bytes:
