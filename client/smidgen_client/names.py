@@ -62,13 +62,36 @@ class Address:
             path, colon, tag = rest.rpartition(":")
             if not colon or "/" in tag or not path or not _good(tag):
                 raise UsageError("an OCI layout is named oci:DIR:TAG", given=text[:200])
-            return cls("oci", Path(path).absolute(), tag)
+            return cls("oci", absolute(path), tag)
         if kind in ("ostree", "tree") and rest:
-            return cls("ostree" if kind == "ostree" else "tree", Path(rest).absolute())
+            return cls("ostree" if kind == "ostree" else "tree", absolute(rest))
         raise UsageError("a store is named ostree:REPO, oci:DIR:TAG or tree:DIR", given=text[:200])
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.path}" + (f":{self.tag}" if self.tag else "")
+
+
+def check_server(url: str) -> None:
+    """Raise UsageError for what cannot be the base URL of a server."""
+    if not url.startswith(("http://", "https://")) or not encodable(url):
+        raise UsageError("a server is named by an http:// or https:// URL", given=url[:500])
+
+
+def absolute(path: str) -> Path:
+    """What the state keeps by name must be text. Raises UsageError for a path that is not UTF-8."""
+    found = Path(path).absolute()
+    if not encodable(str(found)):
+        raise UsageError("the path of a store or seed must be UTF-8", given=str(found)[:200])
+    return found
+
+
+def encodable(text: str) -> bool:
+    """Whether `text` came from bytes that were UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _good(name: str) -> bool:

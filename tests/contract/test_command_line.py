@@ -213,6 +213,32 @@ def test_harmless_commands_on_a_new_device(shell: Shell, line: str) -> None:
     assert json.loads(shell(*line.split(), "--json").out.splitlines()[-1])
 
 
+def test_files_of_a_seed_need_no_names_of_text(shell: Shell) -> None:
+    Path("folder/\udcff").write_bytes(b"content")
+    assert json.loads(shell("seed", "add", "folder:folder", "--json").out.splitlines()[-1])["hashed"] == 1
+    assert json.loads(shell("seed", "add", "folder:folder", "--json").out.splitlines()[-1])["hashed"] == 0
+    assert shell("seed", "remove", "folder:folder").exit == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "said"),
+    [
+        (2, f"pull {NOWHERE} oci/os:stable --into tree:\udcff", "must be UTF-8"),
+        (2, "pull http://\udcff oci/os:stable --into tree:x", "http:// or https:// URL"),
+        (2, "seed add folder:\udcff", "must be UTF-8"),
+        (0, "delta make file file -o \udcff --json", '"\\udcff"'),
+        (30, "delta show \udcff", "path=\\udcff"),
+    ],
+    ids=ascii,
+)
+def test_names_that_are_no_text(shell: Shell, code: int, line: str, said: str) -> None:
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    command = [sys.executable, "-m", "smidgen_client", *line.split()]
+    done = subprocess.run(command, capture_output=True, env=strict, text=True)
+    assert done.returncode == code, done
+    assert said in done.stdout + done.stderr
+
+
 DEVICE_ONLY = """
 import json, sys
 for module in ("fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "argon2", "pydantic", "pydantic_settings",

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from smidgen_client.commands.options import emit, json_option, state_option
+from smidgen_client.names import absolute
 from smidgen_client.progress import open_progress
 from smidgen_client.seeds.index import SeedIndex
 from smidgen_client.seeds.scan import scan
@@ -84,4 +85,4 @@ def parse_seed(text: str, environment: Environment) -> Seed:
     kind = check_seed_kind(name)
     if not path:
         path = str(environment.containers)
-    return Seed(kind, str(Path(path).absolute()))
+    return Seed(kind, str(absolute(path)))

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import httpx2
 
+from smidgen_client.names import check_server
 from smidgen_client.transport.answers import Retryable, ShortBody, library_errors, refuse
 from smidgen_client.transport.client import AGENT
 from smidgen_client.transport.clock import Clock, SystemClock
 from smidgen_client.transport.retry import Attempts, RetryPolicy
-from smidgen_deltas.errors import FormatError, LimitExceeded, NotFound, TransportError, UsageError
+from smidgen_deltas.errors import FormatError, LimitExceeded, NotFound, TransportError
 
 MAX_ANSWER: Final = 64 << 20
 Body = bytes | Callable[[], Iterable[bytes]]
@@ -48,8 +49,7 @@ class Api:
         clock: Clock | None = None,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
     ) -> None:
-        if not base_url.startswith(("http://", "https://")):
-            raise UsageError("a server is named by an http:// or https:// URL", given=base_url[:500])
+        check_server(base_url)
         self._base = base_url.rstrip("/")
         self.clock = clock or SystemClock()
         self._retry = retry

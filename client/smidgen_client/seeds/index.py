@@ -8,6 +8,7 @@ or that the cache does not know (it was deleted, or a disk was restored) has to 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,17 +20,17 @@ from typing import Final
 from smidgen_client.targets.base import Place
 from smidgen_deltas.errors import StorageError
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 BATCH: Final = 500
 _SCHEMA: Final = """
 CREATE TABLE file (
-    id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, packing TEXT NOT NULL,
+    id INTEGER PRIMARY KEY, path BLOB NOT NULL UNIQUE, packing TEXT NOT NULL,
     size INTEGER NOT NULL, mtime INTEGER NOT NULL, inode INTEGER NOT NULL);
 CREATE TABLE content (
     sha256 BLOB NOT NULL, file INTEGER NOT NULL, start INTEGER NOT NULL, size INTEGER NOT NULL,
     PRIMARY KEY (sha256, file, start)) WITHOUT ROWID;
 CREATE INDEX content_file ON content (file);
-CREATE TABLE store (root TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE store (root BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 
 PLAIN: Final = "plain"  # contents lie in the file as they are
@@ -57,10 +58,10 @@ class Stamp:
     inode: int
 
     @classmethod
-    def of(cls, path: Path | str) -> Stamp | None:
+    def of(cls, path: Path) -> Stamp | None:
         """None when there is no regular file."""
         try:
-            found = Path(path).lstat()
+            found = path.lstat()
         except OSError:
             return None
         return cls(found.st_size, found.st_mtime_ns, found.st_ino) if stat.S_ISREG(found.st_mode) else None
@@ -112,19 +113,19 @@ class SeedIndex:
     def known(self, path: Path, stamp: Stamp) -> bool:
         """Whether a file was looked at as it is now."""
         query = "SELECT 1 FROM file WHERE path = ? AND size = ? AND mtime = ? AND inode = ?"
-        row = self._connection.execute(query, (str(path), stamp.size, stamp.mtime, stamp.inode)).fetchone()
+        row = self._connection.execute(query, (os.fsencode(path), stamp.size, stamp.mtime, stamp.inode)).fetchone()
         return row is not None
 
     def put(self, path: Path, packing: str, stamp: Stamp, contents: Sequence[tuple[bytes, int, int]]) -> None:
         """Remember (sha256, start, size) of the contents of a file, instead of what was known of it."""
         cursor = self._connection
-        cursor.execute("DELETE FROM content WHERE file IN (SELECT id FROM file WHERE path = ?)", (str(path),))
+        cursor.execute("DELETE FROM content WHERE file IN (SELECT id FROM file WHERE path = ?)", (os.fsencode(path),))
         cursor.execute(
             "INSERT INTO file (path, packing, size, mtime, inode) VALUES (?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE"
             " SET packing = excluded.packing, size = excluded.size, mtime = excluded.mtime, inode = excluded.inode",
-            (str(path), packing, stamp.size, stamp.mtime, stamp.inode),
+            (os.fsencode(path), packing, stamp.size, stamp.mtime, stamp.inode),
         )
-        (number,) = cursor.execute("SELECT id FROM file WHERE path = ?", (str(path),)).fetchone()
+        (number,) = cursor.execute("SELECT id FROM file WHERE path = ?", (os.fsencode(path),)).fetchone()
         cursor.executemany(
             "INSERT OR IGNORE INTO content VALUES (?, ?, ?, ?)",
             [(sha256, number, start, size) for sha256, start, size in contents],
@@ -144,16 +145,19 @@ class SeedIndex:
 
     def is_listed(self, root: Path) -> bool:
         """Whether all contents of a store are known."""
-        return self._connection.execute("SELECT 1 FROM store WHERE root = ?", (str(root),)).fetchone() is not None
+        return (
+            self._connection.execute("SELECT 1 FROM store WHERE root = ?", (os.fsencode(root),)).fetchone() is not None
+        )
 
     def set_listed(self, root: Path) -> None:
-        self._connection.execute("INSERT OR IGNORE INTO store VALUES (?)", (str(root),))
+        self._connection.execute("INSERT OR IGNORE INTO store VALUES (?)", (os.fsencode(root),))
 
     def forget(self, root: Path) -> None:
         """Drop everything below a folder."""
         with self.batch():
-            self._connection.execute("DELETE FROM store WHERE root = ?", (str(root),))
-            inside = (str(root), f"{root}/", f"{root}0")  # "0" follows "/" in ASCII
+            name = os.fsencode(root)
+            self._connection.execute("DELETE FROM store WHERE root = ?", (name,))
+            inside = (name, name + b"/", name + b"0")  # "0" follows "/" in ASCII
             which = "SELECT id FROM file WHERE path = ? OR (path >= ? AND path < ?)"
             self._connection.execute(f"DELETE FROM content WHERE file IN ({which})", inside)
             self._connection.execute("DELETE FROM file WHERE path = ? OR (path >= ? AND path < ?)", inside)
@@ -169,21 +173,22 @@ class SeedIndex:
 
     def _files(self, numbers: set[int]) -> dict[int, tuple[Path, str]]:
         found: dict[int, tuple[Path, str]] = {}
-        stale: list[tuple[int, str]] = []
+        stale: list[tuple[int, bytes]] = []
         listed = sorted(numbers)
         for at in range(0, len(listed), BATCH):
             some = listed[at : at + BATCH]
             marks = ",".join("?" * len(some))
             query = f"SELECT id, path, packing, size, mtime, inode FROM file WHERE id IN ({marks})"
             for number, path, packing, *stamp in self._connection.execute(query, some):
-                if Stamp.of(path) == Stamp(*stamp):
-                    found[number] = (Path(path), packing)
+                named = Path(os.fsdecode(path))
+                if Stamp.of(named) == Stamp(*stamp):
+                    found[number] = (named, packing)
                 else:
                     stale.append((number, path))
         with self.batch():
             self._connection.executemany("DELETE FROM content WHERE file = ?", [(number,) for number, _ in stale])
             self._connection.executemany("DELETE FROM file WHERE id = ?", [(number,) for number, _ in stale])
-            within = "DELETE FROM store WHERE substr(?, 1, length(root) + 1) = root || '/'"
+            within = "DELETE FROM store WHERE substr(?, 1, length(root) + 1) = CAST(root || x'2f' AS BLOB)"
             self._connection.executemany(within, [(path,) for _, path in stale])
         return found
 

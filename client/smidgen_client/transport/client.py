@@ -19,6 +19,7 @@ from typing import Final
 
 import httpx2
 
+from smidgen_client.names import check_server
 from smidgen_client.transport.answers import RangeRefused, Retryable, ShortBody, library_errors, refuse
 from smidgen_client.transport.clock import Clock, SystemClock
 from smidgen_client.transport.content_range import Span, WrongRange, partial
@@ -27,7 +28,7 @@ from smidgen_client.transport.link import Link
 from smidgen_client.transport.retry import Attempts, RetryPolicy
 from smidgen_client.transport.tls import SystemTrust
 from smidgen_deltas.digest import Digest
-from smidgen_deltas.errors import LimitExceeded, TransportError, UsageError
+from smidgen_deltas.errors import LimitExceeded, TransportError
 
 AGENT: Final = "smidgen/0.1"
 BLOCK: Final = 1 << 16
@@ -66,8 +67,7 @@ class Transport:
     """One server, one pool of connections; used by several threads. Close it, or use it in `with`."""
 
     def __init__(self, base_url: str, options: Options = Options(), clock: Clock | None = None) -> None:  # noqa: B008
-        if not base_url.startswith(("http://", "https://")):
-            raise UsageError("a server is named by an http:// or https:// URL", given=base_url[:500])
+        check_server(base_url)
         self._base = base_url.rstrip("/")
         self._stop = threading.Event()
         self._clock = clock or SystemClock(self._stop)
