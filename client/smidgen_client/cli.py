@@ -8,6 +8,7 @@ interrupted.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import io
@@ -23,6 +24,7 @@ from smidgen_deltas.errors import MissingExtra, SmidgenError, StorageError, Usag
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+    from types import ModuleType
 
 GROUP: Final = "smidgen.commands"
 INTERRUPTED: Final = 130
@@ -62,8 +64,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name in COMMANDS and _module_exists(cmd_name):
-            module = importlib.import_module(f"smidgen_client.commands.{cmd_name}")
-            command = getattr(module, cmd_name)
+            command = getattr(_load(f"smidgen_client.commands.{cmd_name}"), cmd_name)
             assert isinstance(command, click.Command)
             return command
         found = _foreign().get(cmd_name)
@@ -74,6 +75,17 @@ class LazyGroup(click.Group):
         rows = [(name, _summary(name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def _load(module: str) -> ModuleType:
+    """Import a module with all that it needs. The collector of garbage would look through it for nothing, now and
+    later, which is a tenth of the time that a command takes to start."""
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def load_foreign(found: EntryPoint) -> click.Command:
