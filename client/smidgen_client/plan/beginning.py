@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from smidgen_client.plan.costs import Bill
-from smidgen_client.plan.ways import FAST, Situation
+from smidgen_client.plan.ways import Situation
 
 SHARE: Final = 0.2  # of the delta's seconds that tree and map may cost
 
@@ -20,9 +20,7 @@ def delta_first(situation: Situation, delta: Bill, metadata: int) -> bool:
 
     An unknown link is measured on the delta's beginning; tree and map can still be read then.
     """
-    if situation.by_bytes:
-        return True
-    if situation.prefer == "auto" and situation.link.bandwidth < FAST:
+    if situation.counts_bytes:
         return True
     return situation.seconds(Bill(metadata, 2)) > SHARE * situation.seconds(delta)
 
@@ -37,6 +35,6 @@ def map_may_help(situation: Situation, delta: Bill, metadata: int, work: float, 
     """
     if spare and delta.bytes > metadata:
         return True
-    if situation.by_bytes or (situation.prefer == "auto" and situation.link.bandwidth < FAST):
+    if situation.counts_bytes:
         return False
     return situation.seconds(Bill(metadata, 2, work)) < situation.seconds(delta)

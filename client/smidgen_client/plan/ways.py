@@ -61,6 +61,11 @@ class Situation:
         """Whether only bytes count."""
         return self.prefer == "bytes" or not self.link.known
 
+    @property
+    def counts_bytes(self) -> bool:
+        """Whether bytes count at all: only they do, or a way that fetches many more is out."""
+        return self.by_bytes or (self.prefer == "auto" and self.link.bandwidth < FAST)
+
     def prices(self) -> Prices:
         """For choices inside a way."""
         if self.by_bytes:

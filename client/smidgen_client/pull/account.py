@@ -82,7 +82,8 @@ class Accounts:
 
     def keep(self, account: Account) -> None:
         """What cannot be written is left out: a pull does not fail for its explanation."""
-        document = {**asdict(account), "how": account.how.decode("ascii")}
+        document: dict[str, Any] = {name: getattr(account, name) for name in ("ref", "target", "revision")}
+        document |= {"plan": asdict(account.plan), "how": account.how.decode("ascii")}
         document |= {name: _packed(getattr(account, name)) for name in ("packs", "delta")}
         path = self._path(account.target)
         part = path.with_suffix(f".{os.getpid()}")

@@ -74,7 +74,7 @@ class PullResult:
             bytes_fetched: what was really fetched, metadata and repetitions included.
         requests: made, those for metadata included; requests_planned: announced for contents.
         layers: for images, how each layer came: `kept`, `tar`, `rebuilt` or `whole`.
-        delta: whether a delta was used, and why or why not. With one, bytes_full is the plain size of all contents.
+        delta: whether a delta was used, and why or why not. Where no pack map was read, bytes_full is the plain size.
         plan: all ways that were considered, and the rule that decided; None when nothing had to be done.
         notes: each step down the ladder, with its reason.
     """

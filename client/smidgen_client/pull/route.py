@@ -10,7 +10,7 @@ from smidgen_client.fetch.sink import ContentSink
 from smidgen_client.plan.beginning import map_may_help
 from smidgen_client.plan.costs import STORE_RATE, Bill, Prices, applying, copying, unpacking
 from smidgen_client.plan.ranges import RangePlan
-from smidgen_client.plan.ways import Kind, Plan, Situation, Way, choose
+from smidgen_client.plan.ways import Kind, Plan, Situation, Way, choose, exceeded
 from smidgen_client.pull.fetching import BlobSource, PackSource
 from smidgen_client.targets.base import Assembly, Decision
 from smidgen_client.transport.client import Transport
@@ -76,18 +76,27 @@ class Routes:
         if not any(self.remote):
             return False
         if self.opened is None:
-            return True
+            return not self._quickest_whole()
         candidate, source = self.opened.candidate, self.opened.source
         left = Bill(source.left(self.remote), 0, self._applying(candidate))
         work = unpacking(*_measure(self.assembly.contents, self.remote))
         return map_may_help(self.situation, left, size, work, spare=source.spare(self.remote))
+
+    def _quickest_whole(self) -> bool:
+        """Whether whole layers are quicker than contents would be, even were those to cost nothing to fetch."""
+        situation = self.situation
+        if situation.counts_bytes:
+            return False
+        decision = self.assembly.decide(NO_MAP, bytearray(len(self.remote)), situation.prices())
+        way = Way("whole", "", self._whole(decision))
+        return not any(self._fetched(decision)) and not exceeded(way, situation.limits)
 
     def plan(self) -> Plan:
         """Look at all ways and choose. Raises NoWay."""
         self.routes = [self._by_delta(one) for one in self.candidates]
         bytes_first = Prices.fewest_bytes(self.situation.request_cost)
         self.routes.append(self._by_packs(bytes_first))
-        if not self.situation.by_bytes and (self.packmap is not None or not any(self.remote)):
+        if not self.situation.by_bytes:
             quick = self._by_packs(self.situation.prices())
             if quick.decision != self.routes[-1].decision:
                 self.routes.append(quick)
@@ -137,7 +146,8 @@ class Routes:
             ranges = packs.plan(ContentSink(assembly.contents, bytearray(fetched), assembly, assembly.parts))
             bill += Bill(ranges.total, ranges.requests, unpacking(*_measure(assembly.contents, fetched)))
         bill += Bill(cpu=self._local(decision, fetched) + decision.work)
-        unread = "its map was not read: the delta that is begun cannot be much dearer"
+        better = "the delta that is begun cannot be much dearer" if self.opened else "whole layers are quicker"
+        unread = f"its map was not read: {better}"
         unfit = unread if self.packmap is None and any(fetched) else ""
         kind, name = _name(decision, fetched)
         return Route(Way(kind, name, bill, unfit=unfit), decision, prices, fetched, None, ranges)

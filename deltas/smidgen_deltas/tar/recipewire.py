@@ -156,13 +156,13 @@ class EncodedRecipe:
     def places(self) -> Iterator[tuple[int, int]]:
         """Each content in order, with its offset in the tar; literal bytes are not decoded for that."""
         at = 0
-        for index, (gap, content) in zip(self.indexes(), self._layout(), strict=False):
-            if content is not None:
+        for gap, index in self._layout():
+            if index >= 0:
                 yield index, at + gap
-                at += gap + content.size
+                at += gap + self._contents[index].size
 
-    def _layout(self) -> Iterator[tuple[int, ContentLike | None]]:
-        """Runs of literal bytes, each with the content behind it; the last has none."""
+    def _layout(self) -> Iterator[tuple[int, int]]:
+        """Runs of literal bytes, each with the index of the content behind it; the last has none: -1."""
         gaps = WireReader(self._gaps, "tar recipe")
         at = 0
         for index in self.indexes():
@@ -170,13 +170,13 @@ class EncodedRecipe:
             gap = _expected_gap(at, last=False) + _unzigzag(gaps.number(MAX_NUMBER, "gap"))
             if gap < 0 or content.size < 1 or at + gap + content.size > self.tar_size:
                 raise RecipeCorrupt("recipe does not make a tar of its size", offset=at, tar_size=self.tar_size)
-            yield gap, content
+            yield gap, index
             at += gap + content.size
         gap = _expected_gap(at, last=True) + _unzigzag(gaps.number(MAX_NUMBER, "gap"))
         gaps.done()
         if gap < 0 or at + gap != self.tar_size:
             raise RecipeCorrupt("recipe does not make a tar of its size", offset=at, tar_size=self.tar_size)
-        yield gap, None
+        yield gap, -1
 
     def _check(self) -> None:
         for _ in self._layout():
@@ -185,7 +185,8 @@ class EncodedRecipe:
     def __iter__(self) -> Iterator[Piece]:
         fragments = FragmentDecoder(self._control, self._data)
         at = 0
-        for gap, content in self._layout():
+        for gap, index in self._layout():
+            content = self._contents[index] if index >= 0 else None
             size = content.size if content else 0
             yield from _literals(fragments, at, gap, size)
             at += gap + size
