@@ -122,9 +122,20 @@ def test_a_fifo_is_not_an_object(tmp_path: Path, mode: str) -> None:
     os.mkfifo(path.with_suffix(".filez") if mode == "archive" else path)
     with pytest.raises(FormatError):
         read(repository)
+    if mode == "archive":
+        with pytest.raises(ObjectInvalid):
+            repository.open_stored(ZERO)
     os.mkfifo(path.with_suffix(".commit"))
     with pytest.raises(ObjectInvalid):
         repository.metadata(ObjectName(ObjectType.COMMIT, ZERO))
+
+
+def test_a_fifo_in_place_of_the_config_makes_it_no_repository(tmp_path: Path) -> None:
+    repository = empty_repository(tmp_path / "repo", "archive")
+    (repository.path / "config").unlink()
+    os.mkfifo(repository.path / "config")
+    with pytest.raises(NotFound):
+        Repository.open(repository.path)
 
 
 def test_a_symlink_target_that_is_not_utf_8(tmp_path: Path) -> None:

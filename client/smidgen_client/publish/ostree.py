@@ -21,7 +21,7 @@ from smidgen_client.publish.tasks import wait_for_task
 from smidgen_client.transport.answers import Retryable, ShortBody
 from smidgen_deltas.errors import SizeMismatch
 from smidgen_deltas.ostree.filez import write_filez
-from smidgen_deltas.ostree.objects import ObjectName, ObjectType, loose_path
+from smidgen_deltas.ostree.objects import ObjectName, ObjectType
 from smidgen_deltas.ostree.repo import Repository
 from smidgen_deltas.ostree.walk import closure
 
@@ -179,7 +179,7 @@ def _record(repository: Repository, name: ObjectName) -> _Record:
 
 def _stored(repository: Repository, name: ObjectName) -> _Record:
     """A `.filez` as it lies in an archive repository; the server verifies it."""
-    file = (repository.path / loose_path(name, repository.mode)).open("rb")
+    file = repository.open_stored(name.checksum)
     return _Record(name, file, file.seek(0, 2))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from smidgen_deltas.errors import FormatError, LimitExceeded
 from smidgen_deltas.ostree import gvariant
+from smidgen_deltas.ostree.filez import BLOCK
 from smidgen_deltas.ostree.objects import FileHeader, ObjectInvalid, Xattrs, swap32
 
 OSTREEMETA: Final = "user.ostreemeta"
@@ -58,8 +59,17 @@ def _split_xattrs(path: Path) -> Xattrs:
     return found
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file; never waits for the other end of a FIFO. Raises ObjectInvalid, OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ObjectInvalid("object is not a regular file", path=str(path))
+    return os.fdopen(descriptor, "rb", BLOCK)
+
+
 def _bounded(path: Path, limit: int) -> bytes:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         data = file.read(limit + 1)
     if len(data) > limit:
         raise LimitExceeded("part of an object is too long", path=str(path), limit=limit)

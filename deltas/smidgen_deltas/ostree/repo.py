@@ -9,21 +9,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from smidgen_deltas.errors import DigestMismatch, LimitExceeded, NotFound, StorageError
-from smidgen_deltas.ostree.bare_header import read_bare_header
+from smidgen_deltas.ostree.bare_header import open_regular, read_bare_header
 from smidgen_deltas.ostree.config import Config, parse_config
 from smidgen_deltas.ostree.filez import BLOCK, inflate, read_filez_header
 from smidgen_deltas.ostree.objects import (
     MAX_METADATA,
     Commit,
     FileHeader,
-    ObjectInvalid,
     ObjectName,
     ObjectType,
     check_metadata,
@@ -63,10 +61,10 @@ class Repository:
         """Raises NotFound when there is no repository, FormatError or UnsupportedFeature for a bad config."""
         path = Path(path)
         try:
-            data = (path / "config").read_bytes()
+            data = (path / "config").read_bytes() if (path / "config").is_file() else None
         except OSError as error:
             raise NotFound("not an ostree repository", path=str(path)) from error
-        if not (path / "objects").is_dir():
+        if data is None or not (path / "objects").is_dir():
             raise NotFound("not an ostree repository", path=str(path))
         return cls(path, parse_config(data))
 
@@ -129,6 +127,10 @@ class Repository:
             header, size, chunks = self._opened(name, stack)
             yield FileObject(header, size, _verified(name, header, chunks))
 
+    def open_stored(self, checksum: bytes) -> BinaryIO:
+        """For archive repositories: the `.filez` as it lies there, *not* verified. Raises as `open_file`."""
+        return self._open(ObjectName(ObjectType.FILE, checksum))
+
     @contextlib.contextmanager
     def filez(self, checksum: bytes) -> Iterator[tuple[FileHeader, int, BinaryIO]]:
         """For archive repositories: header, size of the content, and the file, standing where deflate begins.
@@ -165,7 +167,7 @@ class Repository:
 
     def _open(self, name: ObjectName) -> BinaryIO:
         with _object_errors(name):
-            return _regular(self._path(name))
+            return open_regular(self._path(name))
 
     def _read(self, name: ObjectName) -> bytes:
         with self._open(name) as file:
@@ -213,15 +215,6 @@ def _object_errors(name: ObjectName) -> Iterator[None]:
         raise ObjectMissing("object is not in the repository", object=str(name)) from error
     except OSError as error:
         raise StorageError("object cannot be read", object=str(name), reason=os.strerror(error.errno or 0)) from error
-
-
-def _regular(path: Path) -> BinaryIO:
-    """Open a regular file; never waits for the other end of a FIFO."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ObjectInvalid("object is not a regular file", path=str(path))
-    return os.fdopen(descriptor, "rb", BLOCK)
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
