@@ -77,9 +77,9 @@ class Smidgen:
         words = ["pull", link.url, REFS[self.kind], "--into", scene.store(self.kind), "--link", rate]
         output = scene.folder / f"{self.kind}.json"
         usage = run([*SMIDGEN, *words, "--state", device / "state", "--json"], stdout=output)
-        revision = json.loads(output.read_text().splitlines()[-1])["revision"]
+        result = json.loads(output.read_text().splitlines()[-1])
         run([*SMIDGEN, "verify", scene.store(self.kind), "--state", device / "state"])
-        _expect(bool(revision), "no revision", self.name)
+        _expect(not result["unchanged"], "there was nothing to update", self.name)
         return usage
 
 
