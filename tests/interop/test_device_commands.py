@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -182,6 +184,67 @@ def storage(desk: Desk) -> Path:
     options = f"vfs@{root}+{desk.folder / 'run'}"
     skopeo(f"oci-archive:{desk.archive(1)}:stable", f"containers-storage:[{options}]localhost/os:stable")
     return root
+
+
+@pytest.mark.needs("root")
+def test_a_pulled_commit_is_deployed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSTREE_SYSROOT_DEBUG", "mutable-deployments")  # else what it makes cannot be removed
+    system = desk.release(1)
+    kernel = system / "usr/lib/modules/6.1.0-9"
+    kernel.mkdir(parents=True)
+    for name in ("vmlinuz", "initramfs.img"):
+        (kernel / name).write_bytes(name.encode())
+    (system / "usr/etc").mkdir()
+    (system / "usr/lib/os-release").write_text("ID=toy\nVERSION_ID=1\n")
+    commit = desk.commit(1)
+    root = desk.folder / "sysroot"
+    root.mkdir()
+    admin = ["ostree", "admin", f"--sysroot={root}"]
+    for words in (["init-fs", str(root)], ["os-init", "toy"]):
+        subprocess.run([*admin, *words], check=True, capture_output=True)
+    desk.pull(COMMIT, f"ostree:{root / 'ostree/repo'}")
+    subprocess.run([*admin, "deploy", "--os=toy", "stable"], check=True, capture_output=True)
+    status = subprocess.run([*admin, "status"], check=True, capture_output=True, text=True).stdout
+    assert commit in status
+    same_files(root / f"ostree/deploy/toy/deploy/{commit}.0/usr/lib/modules", system / "usr/lib/modules")
+
+
+USER = """
+import os, sys
+from support.zygote_client import run
+import encodings.idna, stringprep
+os.setgroups([]), os.setgid(65534), os.setuid(65534)
+for line in sys.stdin.read().splitlines():
+    if status := run(line.split()):
+        sys.exit(status)
+"""
+
+
+@pytest.mark.needs("root")
+def test_a_user_pulls_verifies_and_checks_out(desk: Desk) -> None:
+    desk.commit(1)
+    desk.publish(f"oci:{desk.archive(1)}:stable", "os:stable")
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="user") as home:
+        os.chown(home, 65534, 65534)
+        stores = {f"ostree:{home}/repo": COMMIT, f"tree:{home}/tree": COMMIT, f"oci:{home}/layout:stable": IMAGE}
+        lines = [
+            line
+            for number, (store, ref) in enumerate(stores.items())
+            for line in (
+                f"pull {desk.server.url} {ref} --into {store}",
+                f"verify {store}",
+                f"checkout {store} {home}/out{number}",
+            )
+        ]
+        environment = {**os.environ, "SMIDGEN_STATE": f"{home}/state", "PYTHONPATH": str(Path(__file__).parent.parent)}
+        done = subprocess.run(
+            [sys.executable, "-c", USER], input="\n".join(lines), text=True, capture_output=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        for number in range(len(stores)):
+            same_files(Path(home) / f"out{number}", desk.folder / "release1")
+        assert "no errors" in ostree(Path(home) / "repo", "fsck")
+        assert Path(home, "repo").stat().st_uid == 65534
 
 
 @pytest.mark.needs("podman")
