@@ -1,19 +1,24 @@
-"""Which of the offered deltas could bring the update: before anything of them is fetched."""
+"""Which of the offered deltas could bring the update: before anything of them is fetched.
+
+What applies deltas is loaded only for one that is about to be used: that takes as long as fetching a small update.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from smidgen_client.names import Address
-from smidgen_client.pull.delta_store import OldContents
 from smidgen_client.seeds.use import Seeds
 from smidgen_client.state.state import State
 from smidgen_deltas.digest import Digest
-from smidgen_deltas.engine.unpackers import registry
 from smidgen_deltas.errors import SmidgenError
 from smidgen_deltas.native.refdoc import DeltaOffer, RefDocument
-from smidgen_deltas.ostree.repo import Repository
+
+if TYPE_CHECKING:
+    from smidgen_client.pull.delta_store import OldContents
+    from smidgen_deltas.ostree.repo import Repository
 
 
 @dataclass(slots=True)
@@ -33,14 +38,8 @@ def candidates(document: RefDocument, state: State) -> list[Candidate]:
     """All offers, smallest first; of those that cannot be used the reason is known as far as it costs nothing."""
     found = []
     for offer in sorted(document.deltas, key=lambda one: one.piece.size):
-        unknown = sorted(set(offer.features) - known_features())
-        if unknown:
-            reason = f"needs {', '.join(unknown)}, which is not known here"
-        elif not all(state.trees.has(source) for source in offer.sources):
-            reason = "not pulled by this device"
-        else:
-            reason = ""
-        found.append(Candidate(offer, reason))
+        here = all(state.trees.has(source) for source in offer.sources)
+        found.append(Candidate(offer, "" if here else "not pulled by this device"))
     return found
 
 
@@ -48,6 +47,8 @@ def look_up(candidate: Candidate, state: State, seeds: Seeds) -> bool:
     """Find the sources of a candidate on this device; whether it can still be used."""
     if candidate.unfit or candidate.old is not None:
         return not candidate.unfit
+    from smidgen_client.pull.delta_store import OldContents
+
     old = OldContents(seeds)
     candidate.unfit = next(_lacking(candidate.offer, state, old), "")
     if not candidate.unfit:
@@ -57,11 +58,16 @@ def look_up(candidate: Candidate, state: State, seeds: Seeds) -> bool:
 
 def known_features() -> set[str]:
     """Transforms that can be done here, as offers name them."""
+    from smidgen_deltas.engine.unpackers import registry
+
     return {f"{one.name}-{one.version}" for one in registry.UNPACKERS}
 
 
 def _lacking(offer: DeltaOffer, state: State, old: OldContents) -> Iterator[str]:
     """Add all sources of an offer to `old`; what is missing for that."""
+    if unknown := sorted(set(offer.features) - known_features()):
+        yield f"needs {', '.join(unknown)}, which is not known here"
+        return
     for revision in offer.sources:
         raw = state.trees.load(revision)
         if raw is None:
@@ -74,6 +80,8 @@ def _lacking(offer: DeltaOffer, state: State, old: OldContents) -> Iterator[str]
 
 def _repositories(revision: Digest, state: State) -> list[Repository]:
     """ostree repositories into which the revision was pulled."""
+    from smidgen_deltas.ostree.repo import Repository
+
     found = []
     for address in dict.fromkeys(one.address for one in state.stores.history() if one.revision == str(revision)):
         parsed = Address.parse(address)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from smidgen_client.fetch.sink import ContentSink
 from smidgen_client.plan.beginning import delta_first
@@ -16,6 +16,7 @@ from smidgen_client.plan.ranges import MIN_COST, REQUEST_COST, request_cost
 from smidgen_client.plan.ways import Plan, Situation, exceeded
 from smidgen_client.progress import Progress, human
 from smidgen_client.pull.account import Account, Accounts, take_account
+from smidgen_client.pull.delta_choice import Candidate, candidates, look_up
 from smidgen_client.pull.document import fetch_document
 from smidgen_client.pull.fetching import BlobSource, PackSource, fetch_piece
 from smidgen_client.pull.request import DeltaReport, PullRequest, PullResult
@@ -32,9 +33,6 @@ from smidgen_deltas.errors import FormatError, IntegrityError, NotFound, Smidgen
 from smidgen_deltas.native.packmap import PackMap, decode_packmap
 from smidgen_deltas.native.refdoc import RefDocument
 from smidgen_deltas.native.tree import decode_tree
-
-if TYPE_CHECKING:
-    from smidgen_client.pull.delta_choice import Candidate
 
 METERED_SLACK: Final = 0.02
 USELESS: Final = (FormatError, IntegrityError, NotFound)  # what a delta may raise that packs can make good
@@ -76,12 +74,8 @@ class Pull:
                     delta.source.close()
 
     def _offered(self, document: RefDocument) -> list[Candidate]:
-        """The deltas of the document. The engine is loaded only where there are any: that takes a while."""
-        if not document.deltas or not self.request.delta:
-            return []
-        from smidgen_client.pull.delta_choice import candidates
-
-        return candidates(document, self.state)
+        """The deltas of the document, if they are wished."""
+        return candidates(document, self.state) if self.request.delta else []
 
     def _begin(self, offered: list[Candidate], document: RefDocument, seeds: Seeds) -> Opened | None:
         """Begin with a delta, unless it is better to read tree and map first."""
@@ -99,8 +93,6 @@ class Pull:
 
     def _here(self, candidate: Candidate, seeds: Seeds) -> bool:
         """Whether the sources of a candidate are on this device."""
-        from smidgen_client.pull.delta_choice import look_up
-
         return look_up(candidate, self.state, seeds)
 
     def _open(self, candidate: Candidate) -> Opened | None:
