@@ -69,15 +69,17 @@ def measure(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([device.__name__])
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        with serving(data, log, {"DELTAS__FROM_LAST": "0"}) as service:
+        with serving(data, log, {"DELTAS__FROM_LAST": "0", "DELTAS__EFFORT": effort}) as service:
+            sources = []
             for number, tree in enumerate(releases[:-1]):
                 mine = fleet[number::olds]
                 say(f"release {number + 1}: published, pulled by {len(mine)} devices")
-                _publish(service, tree, folder / "source", number + 1)
+                sources.append(_publish(service, tree, folder / "source", number + 1))
                 list(pool.map(device.pull, mine, [service.url] * len(mine)))
-        with serving(data, log, {"DELTAS__FROM_LAST": str(olds), "DELTAS__EFFORT": effort}) as service:
             say(f"release {len(releases)}: published; waiting for its deltas")
             wanted = _publish(service, releases[-1], folder / "source", len(releases))
+            for source in sources:
+                service.order_delta(device.REF.rpartition("/")[0], f"sha256:{source}", f"sha256:{wanted}")
             service.settle()
         with (
             serving(data, log, ACCEL) as service,

@@ -47,14 +47,22 @@ class Service:
             time.sleep(POLL_SECONDS)
         raise TransportError("the server is still busy", seconds=SETTLE_SECONDS)
 
+    def order_delta(self, repo: str, source: str, target: str) -> None:
+        """Have a delta made, whatever the policy says. repo: KIND/NAME; source, target: digests or refs."""
+        self._asked("jobs", json.dumps({"repo": repo, "source": source, "target": target}).encode())
+
     def _listed(self, what: str, *states: str) -> list[Any]:
         """Tasks or jobs in these states."""
-        query = "&".join(f"state={state}" for state in states)
-        request = urllib.request.Request(f"{self.url}/api/v1/{what}?{query}")  # noqa: S310
-        request.add_header("Authorization", f"Bearer {self.token_file.read_text().strip()}")
-        with urllib.request.urlopen(request) as answer:  # noqa: S310 - our own loopback server
-            found: list[Any] = json.load(answer)[what]
+        found: list[Any] = self._asked(f"{what}?{'&'.join(f'state={state}' for state in states)}")[what]
         return found
+
+    def _asked(self, path: str, body: bytes | None = None) -> Any:
+        """What the admin API answers; with a body to a POST."""
+        request = urllib.request.Request(f"{self.url}/api/v1/{path}", body)  # noqa: S310 - our own loopback server
+        request.add_header("Authorization", f"Bearer {self.token_file.read_text().strip()}")
+        request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request) as answer:  # noqa: S310
+            return json.load(answer)
 
     def requests(self) -> int:
         """HTTP requests answered so far, read from /metrics (that request included)."""
