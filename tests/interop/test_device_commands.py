@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import pty
 import subprocess
 import sys
 import tarfile
@@ -258,3 +260,30 @@ def test_an_image_that_a_layout_keeps_is_loaded_by_podman(desk: Desk) -> None:
     layout = desk.folder / "oci/blobs/sha256"
     manifest = json.loads((layout / pulled["stored"].removeprefix("sha256:")).read_text())
     assert ids.stdout.split() == [manifest["config"]["digest"]]
+
+
+def on_a_terminal(*words: str) -> str:
+    """What a command shows on a terminal; it must end well."""
+    shown, terminal = pty.openpty()
+    with os.fdopen(shown, "rb", 0) as shows:
+        process = subprocess.Popen([sys.executable, "-m", "smidgen_client", *words], stdout=terminal, stderr=terminal)
+        os.close(terminal)
+        seen = b""
+        with contextlib.suppress(OSError):  # EIO is how Linux says that nobody has the other end any more
+            while block := shows.read(1 << 16):
+                seen += block
+        assert process.wait() == 0, seen.decode()
+    return seen.decode()
+
+
+def test_every_long_command_has_a_bar_on_a_terminal(desk: Desk) -> None:
+    desk.commit(1)
+    token = str(desk.folder / "token")
+    server = ("--server", desk.server.url, "--token-file", token)
+    for source in (f"ostree:{desk.folder / 'origin'}@stable", f"ostree:{desk.folder / 'origin'}@stable"):
+        assert "os/again is sha256:" in on_a_terminal("publish", source, "os/again", *server).replace("\r\n", "")
+    assert "os:stable is sha256:" in on_a_terminal("publish", f"oci:{desk.archive(1)}:stable", "os:stable", *server)
+    pulled = on_a_terminal("pull", desk.server.url, COMMIT, "--into", desk.tree)
+    assert "fetching" in pulled and "\x1b[" in pulled
+    assert "all are right" in on_a_terminal("verify", desk.tree)
+    assert "hashed" in on_a_terminal("seed", "add", f"folder:{desk.folder / 'release1'}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from smidgen_client.progress import Progress
 from smidgen_client.publish.api import Api
@@ -30,16 +30,15 @@ def wait_for_task(api: Api, number: int, progress: Progress) -> None:
         if task.get("state") == "failed":
             raise TaskFailed("the server failed to publish", task=number, reason=str(task.get("error"))[:1000])
         done, unit = int(task.get("done") or 0), str(task.get("unit") or "")
-        if unit != counting:
-            _begin(progress, task, unit)
+        if unit and unit != counting:
+            if counting:
+                progress.end()
+            progress.begin("server", int(task.get("total") or 0), "bytes" if unit.startswith("bytes") else unit)
             counting, shown = unit, 0
-        progress.advance(max(done - shown, 0))
-        shown = max(done, shown)
+        if counting:  # before, nothing is counted yet
+            progress.advance(max(done - shown, 0))
+            shown = max(done, shown)
         api.clock.sleep(wait)
         wait = min(LONGEST_WAIT, wait * 1.5)
     if counting:
         progress.end()
-
-
-def _begin(progress: Progress, task: dict[str, Any], unit: str) -> None:
-    progress.begin("server", int(task.get("total") or 0), "bytes" if unit.startswith("bytes") else unit)
