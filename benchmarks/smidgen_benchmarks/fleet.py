@@ -61,7 +61,9 @@ def measure(
     Args:
         releases: folders with the trees, oldest first. folder: emptied first. jobs: devices that pull at once.
         effort: of the deltas.
+    Raises NotFound without nginx, and StepFailed, TransportError and what a pull raises.
     """
+    nginx.find_nginx()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     data, log, olds = folder / "data", folder / "server.log", len(releases) - 1

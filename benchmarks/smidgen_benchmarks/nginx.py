@@ -79,15 +79,21 @@ class Front:
         ]
 
 
+def find_nginx() -> str:
+    """Path of the program. Raises NotFound."""
+    found = shutil.which("nginx") or shutil.which("nginx", path=PLACES)
+    if found is None:
+        raise NotFound("nginx is not installed (Debian package nginx-light)")
+    return found
+
+
 @contextmanager
 def start_nginx(root: Path, backend: str, data: Path) -> Iterator[Front]:
     """Run nginx before `backend` (HOST:PORT) whose data directory is `data`; its own files lie below the new `root`.
 
     Raises NotFound without nginx, TransportError if it does not come up.
     """
-    program = shutil.which("nginx") or shutil.which("nginx", path=PLACES)
-    if program is None:
-        raise NotFound("nginx is not installed")
+    program = find_nginx()
     root.mkdir()
     public, origin = free_port(), free_port()
     (root / "site.conf").write_text(_site(root, backend, data, public, origin))

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.needs("nginx")
 
 def test_a_fleet_of_five_versions_updates_through_a_cache(tmp_path: Path) -> None:
     releases = [release(tmp_path / f"release{version}", version) for version in range(1, 7)]
-    result = fleet.measure(releases, 20, tmp_path / "fleet", print, jobs=4, effort="fast")
+    result = fleet.measure(releases, 20, tmp_path / "fleet", print, jobs=2, effort="fast")
     assert result.verified == result.devices == 20
     assert result.repeated == 0
     assert result.ways == {"delta": 20}
