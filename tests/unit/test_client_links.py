@@ -27,6 +27,14 @@ def test_little_says_nothing_about_bandwidth() -> None:
     assert link.bandwidth == measured.ENOUGH / 2
 
 
+def test_a_moment_is_no_reason_to_doubt_what_was_known() -> None:
+    link = measured.Link()
+    link.carried(measured.ENOUGH, measured.BRIEF / 2)
+    assert link.brief
+    link.carried(measured.ENOUGH, measured.BRIEF)
+    assert not link.brief
+
+
 def test_latency_is_the_smallest_seen() -> None:
     link = measured.Link()
     for seconds in (0.3, 0.1, 0.2):

@@ -76,14 +76,14 @@ class Routes:
         if not any(self.remote):
             return False
         if self.opened is None:
-            return not self._quickest_whole()
+            return not self.quickest_whole()
         candidate, source = self.opened.candidate, self.opened.source
         left = Bill(source.left(self.remote), 0, self._applying(candidate))
         work = unpacking(*_measure(self.assembly.contents, self.remote))
         return map_may_help(self.situation, left, size, work, spare=source.spare(self.remote))
 
-    def _quickest_whole(self) -> bool:
-        """Whether whole layers are quicker than contents would be, even were those to cost nothing to fetch."""
+    def quickest_whole(self) -> bool:
+        """Whether whole layers are quicker than contents would be, even were those here already."""
         situation = self.situation
         if situation.counts_bytes:
             return False

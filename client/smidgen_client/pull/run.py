@@ -146,9 +146,10 @@ class Pull:
         if not self.request.dry_run:
             assembly.begin()
         missing = assembly.missing()
-        seeds.find(assembly.contents, missing)
-        remote = seeds.without(missing)
-        routes = Routes(assembly, self.transport, self._situation(), remote, offered, opened)
+        routes = Routes(assembly, self.transport, self._situation(), missing, offered, opened)
+        if opened is not None or not routes.quickest_whole():
+            seeds.find(assembly.contents, missing)
+            routes.remote = seeds.without(missing)
         if routes.wants_map(document.packs.size if document.packs else 0):
             routes.packmap = self._packmap(document)
         routes.situation = self._situation()
@@ -267,8 +268,9 @@ class Pull:
         """What the choice depends on, as far as known by now. remembered: from earlier pulls, where nothing is."""
         request, measured = self.request, self.transport.link
         link = Link(measured.bandwidth, measured.latency)
-        if not link.known and remembered:
-            link = KnownLinks(self.state.links).find(self.transport.base_url, int(self.now()))
+        if measured.brief and (remembered or link.known):
+            before = KnownLinks(self.state.links).find(self.transport.base_url, int(self.now()))
+            link = max(link, before, key=lambda one: one.bandwidth)
         if request.link is not None:
             link = Link(request.link, measured.latency)
         cost = MIN_COST if request.metered else REQUEST_COST

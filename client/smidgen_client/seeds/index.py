@@ -128,7 +128,7 @@ class SeedIndex:
         (number,) = cursor.execute("SELECT id FROM file WHERE path = ?", (os.fsencode(path),)).fetchone()
         cursor.executemany(
             "INSERT OR IGNORE INTO content VALUES (?, ?, ?, ?)",
-            [(sha256, number, start, size) for sha256, start, size in contents],
+            [(sha256, number, start, size) for sha256, start, size in sorted(contents)],  # in order takes half as long
         )
 
     def put_places(self, root: Path, packing: str, places: Iterable[Place]) -> None:

@@ -6,6 +6,7 @@ import threading
 from typing import Final
 
 ENOUGH: Final = 128 << 10  # fewer bytes say little about bandwidth
+BRIEF: Final = 0.1  # seconds; in a shorter time pauses of a busy machine weigh as much as the link
 SHORTEST: Final = 1e-6  # seconds; a body that was there before it was asked for took no time that can be seen
 
 
@@ -27,6 +28,11 @@ class Link:
         with self._lock:
             self._bytes += count
             self._seconds += seconds
+
+    @property
+    def brief(self) -> bool:
+        """Whether so little was measured that it is no reason to doubt what the link was like before."""
+        return self._seconds < BRIEF
 
     @property
     def latency(self) -> float:
