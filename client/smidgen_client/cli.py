@@ -106,7 +106,7 @@ def _missing_extra(error: ModuleNotFoundError, command: str) -> MissingExtra:
         raise error
     extra = EXTRAS.get(module) or ELSEWHERE.get(command, ("server", ""))[0]
     return MissingExtra(
-        f"`smidgen {command}` needs a part that is not installed: pip install 'smidgen[{extra}]'",
+        f"`smidgen {command}` needs the extra `{extra}`: in the sources of smidgen, pip install '.[{extra}]'",
         extra=extra,
         missing=error.name,
     )

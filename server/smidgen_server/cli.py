@@ -43,7 +43,7 @@ def _json_wanted() -> bool:
     """Whether the command or the group that it belongs to was given --json."""
     context = click.get_current_context(silent=True)
     while context is not None:
-        if context.params.get("as_json"):
+        if context.params.get("as_json") or getattr(context.obj, "as_json", False):
             return True
         context = context.parent
     return False

@@ -59,6 +59,14 @@ class Place:
         click.echo(json.dumps(value) if self.as_json else text)
 
 
+def _set_json(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's interface
+    if wanted:
+        context.obj.as_json = True
+
+
+_JSON = click.option("--json", is_flag=True, expose_value=False, callback=_set_json, help="For programs.")
+
+
 @click.group(invoke_without_command=True)
 @click.option("--data", type=click.Path(path_type=Path), help="Directory of everything the server keeps.")
 @click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file (TOML).")
@@ -75,6 +83,7 @@ def jobs(context: click.Context, data: Path | None, file: Path | None, *, as_jso
 @click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only these.")
 @click.option("--before", type=int, help="Go on from this number.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@_JSON
 @click.pass_obj
 @one_line_errors
 def list_jobs(place: Place, states: tuple[str, ...] = (), before: int | None = None, limit: int = 100) -> None:
@@ -91,6 +100,7 @@ def list_jobs(place: Place, states: tuple[str, ...] = (), before: int | None = N
 
 @jobs.command()
 @click.argument("number", type=int)
+@_JSON
 @click.pass_obj
 @one_line_errors
 def show(place: Place, number: int) -> None:
@@ -100,6 +110,7 @@ def show(place: Place, number: int) -> None:
 
 @jobs.command()
 @click.argument("number", type=int)
+@_JSON
 @click.pass_obj
 @one_line_errors
 def cancel(place: Place, number: int) -> None:
@@ -113,6 +124,7 @@ def cancel(place: Place, number: int) -> None:
 
 @jobs.command()
 @click.argument("number", type=int)
+@_JSON
 @click.pass_obj
 @one_line_errors
 def retry(place: Place, number: int) -> None:
@@ -128,6 +140,7 @@ def retry(place: Place, number: int) -> None:
 @click.argument("repo")
 @click.argument("target")
 @click.option("--from", "source", default="", help="REF, DIGEST, KIND/NAME@REF, or several joined by +.")
+@_JSON
 @click.pass_obj
 @one_line_errors
 def add(place: Place, repo: str, target: str, source: str) -> None:
@@ -145,6 +158,7 @@ def policy() -> None:
 
 
 @policy.command("list")
+@_JSON
 @click.pass_obj
 @one_line_errors
 def list_policies(place: Place) -> None:
@@ -167,6 +181,7 @@ def list_policies(place: Place) -> None:
 @click.option("--on-demand/--not-on-demand", default=None, help="When a device asks.")
 @click.option("--format", "formats", multiple=True)
 @click.option("--keep-share", type=float, help="Keep deltas of at most this share of the full update.")
+@_JSON
 @click.pass_obj
 @one_line_errors
 def set_policy(
@@ -191,6 +206,7 @@ def set_policy(
 @policy.command("remove")
 @click.argument("repos")
 @click.argument("refs")
+@_JSON
 @click.pass_obj
 @one_line_errors
 def remove_policy(place: Place, repos: str, refs: str) -> None:

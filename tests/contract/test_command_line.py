@@ -180,6 +180,8 @@ def test_commands_of_the_server_speak_alike(shell: Shell, code: int, line: str) 
 def test_errors_of_the_servers_commands_are_json_too(shell: Shell) -> None:
     told = shell("jobs", "--data", "nothing", "--json", "list")
     assert told.error["kind"] == "NotFound"
+    told = shell("jobs", "--data", "nothing", "show", "1", "--json")
+    assert told.error["kind"] == "NotFound"
     told = shell("publish", "oci:nothing:a", "os:stable", "--data", "data", "--json")
     assert told.error["exit"] == 30
 
@@ -270,6 +272,6 @@ def test_without_extras_a_command_says_which_to_install(shell: Shell) -> None:
     )
     told = [json.loads(line) for line in ran.stderr.splitlines() if line.startswith("[")]
     assert dict(told) == {line: 4 if line in NEED_THE_SERVER else 0 for line in lines}
-    assert ran.stderr.count("pip install 'smidgen[server]'") == len(NEED_THE_SERVER)
+    assert ran.stderr.count("pip install '.[server]'") == len(NEED_THE_SERVER)
     errors = [json.loads(line)["error"] for line in ran.stdout.splitlines() if line.startswith('{"error"')]
     assert [error["detail"]["extra"] for error in errors] == ["server"] * 3

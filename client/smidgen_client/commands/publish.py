@@ -93,7 +93,8 @@ def _publish_local(source: str, name: str, data: Path, *, as_json: bool) -> None
     found = find_foreign("publish-local")
     if found is None:
         raise MissingExtra(
-            "publishing into a directory needs the server: pip install 'smidgen[server]'", extra="server"
+            "publishing into a directory needs the extra `server`: in the sources of smidgen, pip install '.[server]'",
+            extra="server",
         )
     arguments = [source, name, "--data", str(data), *(["--json"] if as_json else [])]
     load_foreign(found).main(arguments, prog_name="smidgen publish", standalone_mode=False)

@@ -15,5 +15,7 @@ def open_store(settings: Settings) -> BlobStore:
     try:
         from smidgen_server.blobs.objectstore import open_object_store
     except ModuleNotFoundError as error:
-        raise MissingExtra("blobs in a bucket need the extra `s3`: pip install 'smidgen[server,s3]'") from error
+        raise MissingExtra(
+            "blobs in a bucket need the extra `s3`: in the sources of smidgen, pip install '.[server,s3]'"
+        ) from error
     return open_object_store(settings)

@@ -41,7 +41,9 @@ def open_executor(settings: Settings) -> Executor:
     try:
         from distributed import Client
     except ModuleNotFoundError as error:
-        raise MissingExtra("Dask needs the extra `cluster`: pip install 'smidgen[server,cluster]'") from error
+        raise MissingExtra(
+            "Dask needs the extra `cluster`: in the sources of smidgen, pip install '.[server,cluster]'"
+        ) from error
     try:
         connect: Any = Client
         return _Cluster(connect(f"{SCHEMES[scheme]}://{address}", timeout=CONNECT_SECONDS, set_as_default=False))
