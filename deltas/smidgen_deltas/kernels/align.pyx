@@ -51,6 +51,7 @@ cdef struct Index:
     int bits
     int step
     int depth
+    int gain
 
 cdef struct Blocks:
     int64_t *data
@@ -136,7 +137,7 @@ cdef int _scan(Index *index, const unsigned char *new, int64_t size, Blocks *blo
                 if 0 <= ahead + offset < old_size and old[ahead + offset] == new[ahead]:
                     score += 1
                 ahead += 1
-            if (length == score and length != 0) or length > score + 8:
+            if (length == score and length != 0) or length > score + index.gain:
                 break
             if 0 <= scan + offset < old_size and old[scan + offset] == new[scan]:
                 score -= 1
@@ -184,12 +185,14 @@ cdef int _scan(Index *index, const unsigned char *new, int64_t size, Blocks *blo
     return 0
 
 
-def align(const unsigned char[::1] old not None, const unsigned char[::1] new not None, int depth=32, int step=1):
+def align(const unsigned char[::1] old not None, const unsigned char[::1] new not None, int depth=32, int step=1,
+          int gain=8):
     """Blocks of `new` that resemble `old`.
 
     Args:
         depth: how many candidates are compared per position; more is slower and finds longer matches.
         step: index every step-th position of old only; saves memory and time.
+        gain: so many more bytes than on the current diagonal must agree for a new block; more gives fewer blocks.
     Returns:
         array of int64 as bytes in native order: triples (offset in new, offset in old, length), ascending in new, not
         overlapping in new. What no block covers is new.
@@ -208,6 +211,7 @@ def align(const unsigned char[::1] old not None, const unsigned char[::1] new no
         step *= 2
     index.step = step
     index.depth = depth
+    index.gain = gain
     positions = index.size // step + 1
     index.bits = 10
     while index.bits < 24 and (<int64_t>1 << index.bits) < positions:

@@ -27,6 +27,8 @@ SMALLEST: Final = 64  # bytes; no way to a smaller file is cheaper than the file
 WORTH_SEARCHING: Final = 4096
 POOR: Final = 3  # a way that costs more than one part in this many of the file is worth a second look
 TOGETHER: Final = 3
+CHEAP: Final = 16  # a patch that costs less than one part in this many is taken, unless it unpacks to very much
+LARGEST_CHEAP: Final = 16 << 20
 LARGEST_PATCH: Final = 64 << 20  # a client holds source and result of a bsdiff stream in memory
 LARGEST_JOINED: Final = 128 << 20
 COPY_COST: Final = 7  # bytes of an operation, about
@@ -64,9 +66,11 @@ class Chooser:
             return best.steps
         pair = self._pair(file)
         packed = looks_packed(file.path, data)
-        if pair and not (packed and not alike(self._open(pair), data)):
+        if packed:
+            return self._partly(pair, data, best).steps
+        if pair:
             best = min(best, *self._ways((pair,), data), key=lambda way: way.cost)
-        if not packed and len(data) >= WORTH_SEARCHING and best.cost * POOR > len(data):
+        if len(data) >= WORTH_SEARCHING and best.cost * POOR > len(data):
             others = tuple(one for one in self._alike(data) if one != pair)
             if others:
                 best = min(best, *self._ways(others[:1], data), key=lambda way: way.cost)
@@ -74,6 +78,14 @@ class Chooser:
             if len(every) > 1:
                 best = min(best, *self._ways(every[:TOGETHER], data), key=lambda way: way.cost)
         return best.steps
+
+    def _partly(self, pair: FileFacts | None, data: Buffer, best: Way) -> Way:
+        """What is compressed already: copies of what stayed. A patch would hide what did not from later copies."""
+        old = self._open(pair) if pair else b""
+        if pair is None or not alike(old, data):
+            return best
+        runs = joined(equal_runs(old, data, aligned(old, data)))
+        return min(best, _copies(runs, (pair,), (len(old),), data), key=lambda way: way.cost)
 
     def _pair(self, file: FileFacts) -> FileFacts | None:
         found = self._pairing.find(file.path, file.size)
@@ -92,11 +104,13 @@ class Chooser:
         blocks = aligned(old, data)
         if not blocks:
             return []
-        ways = []
+        ways: list[Way] = []
         if len(olds) == 1 and max(len(old), len(data)) <= LARGEST_PATCH:
             stream = list(make_bsdiff(old, data, blocks))
             cost = _estimate(b"".join(stream)) + SOURCE_COST + COPY_COST
             ways.append(Way((Patched(sources[0].checksum, stream),), cost))
+            if cost * CHEAP < len(data) <= LARGEST_CHEAP:
+                return ways
         runs = joined(equal_runs(old, data, blocks))
         ways.append(_copies(runs, sources, [len(one) for one in olds], data))
         return ways
