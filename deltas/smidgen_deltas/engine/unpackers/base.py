@@ -184,17 +184,25 @@ def decode_all(make: Callable[[], Decoder], data: memoryview, limit: int) -> byt
 
     Raises LimitExceeded above `limit` bytes, RecipeInvalid when the last one is not complete; and what decoders raise.
     """
-    out = bytearray()
+    parts: list[bytes] = []
+    produced = 0
     rest: Data = data
     while rest:
         decoder = make()
-        out += decoder.decompress(rest, limit + 1 - len(out))
-        if len(out) > limit:
+        part = decoder.decompress(rest, limit + 1 - produced)
+        produced += len(part)
+        if produced > limit:
             raise LimitExceeded("content is larger than allowed", limit=limit)
         if not decoder.eof:
-            raise RecipeInvalid("compressed content ends early", produced=len(out))
+            raise RecipeInvalid("compressed content ends early", produced=produced)
+        parts.append(part)
         rest = decoder.unused_data
-    return bytes(out)
+    return joined(parts)
+
+
+def joined(parts: Sequence[bytes]) -> bytes:
+    """All of `parts`; a single one as it is, since a copy of a large content is the most that an unpacker holds."""
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def same(parts: Iterable[Data], expected: memoryview) -> bool:

@@ -29,6 +29,7 @@ from smidgen_deltas.engine.unpackers.base import (
     Split,
     blocks,
     decode_all,
+    joined,
     only_stream,
     same,
 )
@@ -71,6 +72,7 @@ _LEVELS: Final = (
     -7,
 )
 _LONG_LEVELS: Final = (3, 19, 9, 10, 15, 1)
+SMALL: Final = 1 << 18  # bytes; for contents of known size up to this, levels have other parameters
 PROBE: Final = 1 << 17  # bytes encoded to see whether a setting is worth a full run
 _SECONDS: Final = {22: 1.0, 21: 0.8, 20: 0.7, 19: 0.5, 18: 0.4, 17: 0.35, 16: 0.3, 15: 0.15, 14: 0.12, 13: 0.12}
 
@@ -120,6 +122,17 @@ class Header:
     size: int | None
     window_log: int  # 0 for a single segment or a window that is no power of two
 
+    def may_have(self, window_log: int) -> bool:
+        """Whether settings with this window can give this header.
+
+        libzstd takes other settings for small contents whose size it knows, and writes no window where it holds all.
+        """
+        if self.size is None:
+            return self.window_log == window_log
+        if self.size <= SMALL:
+            return True
+        return self.window_log == window_log if self.window_log else 1 << window_log >= self.size
+
 
 def read_header(frame: memoryview) -> Header | None:
     """None for skippable frames, dictionaries and anything reserved."""
@@ -155,21 +168,23 @@ class ZstdUnpacker:
     def unpack(self, data: memoryview, allowance: Allowance) -> Split | None:
         library = self._library()
         frames: list[tuple[ZstdSetting, int]] = []
-        plain = bytearray()
+        plain: list[bytes] = []
+        left = allowance.budget.output
         at = 0
         try:
             while at < len(data) and len(frames) < MAX_FRAMES:
                 end = at + zstd.frame_size(data[at:])
-                part = _decode(data[at:end], allowance.budget.output - len(plain))
+                part = _decode(data[at:end], left)
                 found = _find(library, data[at:end], part, frames[-1][0] if frames else None, allowance)
                 if not found:
                     return None
                 frames.append((found, len(part)))
-                plain += part
+                plain.append(part)
+                left -= len(part)
                 at = end
         except (zstd.ZstdError, MemoryError):
             return None
-        return Split(_encode_recipe(frames), (bytes(plain),)) if at == len(data) else None
+        return Split(_encode_recipe(frames), (joined(plain),)) if at == len(data) else None
 
     def reveal(self, data: memoryview, limit: int) -> tuple[Data, ...]:
         try:
@@ -281,14 +296,17 @@ def _find(
 
 
 def candidates(library: Library, header: Header) -> Iterator[ZstdSetting]:
-    """Levels whose window is the one in the header, the usual ones first; single-threaded."""
+    """Levels whose window is the one in the header, the usual ones first; single-threaded.
+
+    A level is not tried in vain: level 22 alone takes 800 MB and seconds before its first byte.
+    """
     base = ZstdSetting(
         3, threaded=False, checksum=header.checksum, sized=header.size is not None, window_log=0, long_distance=False
     )
     for level in _LEVELS:
-        if base.sized or header.window_log == _level_window(library.version, level):
+        if header.may_have(_level_window(library.version, level)):
             yield replace(base, level=level)
-    if header.window_log == MAX_WINDOW_LOG or base.sized:  # --long
+    if header.may_have(MAX_WINDOW_LOG):  # --long
         for level in _LONG_LEVELS:
             yield replace(base, level=level, window_log=MAX_WINDOW_LOG, long_distance=True)
 
