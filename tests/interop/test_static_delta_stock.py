@@ -10,12 +10,10 @@ from smidgen_deltas.ostree.deltaname import DeltaName
 from smidgen_deltas.ostree.static.describe import describe_delta
 from smidgen_deltas.ostree.static.files import DeltaFiles
 from support.ostree import ostree
-from support.static_deltas import NOISE, apply, committed, holding, made
+from support.static_deltas import NOISE, Commits, apply, committed, holding, made
 from support.static_site import serve_directory
 
 pytestmark = pytest.mark.needs("ostree")
-
-Commits = tuple[Path, bytes, bytes]
 
 
 @pytest.fixture(scope="module")

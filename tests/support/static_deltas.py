@@ -14,6 +14,7 @@ from smidgen_deltas.ostree.static.make import MadeDelta, make_delta
 from support.ostree import ostree
 
 BRANCH = "os"
+Commits = tuple[Path, bytes, bytes]  # a repository, the old and the new commit
 NOISE = 4_490_000  # bytes that are new and cannot be compressed
 
 
@@ -60,7 +61,7 @@ def write(root: Path, path: str, data: bytes) -> Path:
     return file
 
 
-def committed(folder: Path, mode: str = "archive") -> tuple[Path, bytes, bytes]:
+def committed(folder: Path, mode: str = "archive") -> Commits:
     """A repository with both trees: its path, the old and the new commit."""
     repo = folder / "repo"
     ostree(repo, "init", f"--mode={mode}")

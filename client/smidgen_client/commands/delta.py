@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import click
 
 from smidgen_client.commands.options import emit, json_option
 from smidgen_client.deltas.inputs import open_input, open_regular
-from smidgen_client.deltas.outputs import apply_file, check_output, read_header
+from smidgen_client.deltas.kinds import kind_of
+from smidgen_client.deltas.outputs import apply_file, read_header, replacing
+from smidgen_client.deltas.static import apply_static, make_static, show_static
 from smidgen_client.progress import human
 from smidgen_deltas.engine.make import make
 from smidgen_deltas.errors import UsageError
@@ -29,37 +30,57 @@ def delta() -> None:
 @click.argument("old", nargs=-1, required=True, type=FILE)
 @click.argument("new", type=FILE)
 @click.option("-o", "--output", required=True, type=FILE, help="Where to write the delta.")
+@click.option("--format", "form", type=click.Choice(["smidgen", "ostree"]), default="smidgen", show_default=True)
 @click.option("--effort", type=click.Choice(["fast", "default", "best"]), default="default", show_default=True)
 @json_option
-def delta_make(*, old: tuple[Path, ...], new: Path, output: Path, effort: str, as_json: bool) -> None:
+def delta_make(*, old: tuple[Path, ...], new: Path, output: Path, form: str, effort: str, as_json: bool) -> None:
     """Make a delta from one or several OLD files to NEW.
 
     Tars, also compressed ones, are compared member by member; applying such a delta gives the uncompressed tar.
+
+    With --format ostree it is a static delta that stock ostree applies: OLD and NEW are ostree:REPO@REV, OLD may be
+    the word empty; -o ostree:REPO puts it where clients of that repository look.
     """
-    check_output(output)
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        if form == "ostree":
+            if len(old) > 1:
+                raise UsageError("a static delta has one source")
+            made = make_static(str(old[0]), str(new), str(output), executor)
+            size, whole, output = made.size, made.output, made.path
+        else:
+            size, whole = _make(old, new, output, effort, executor)
+    text = f"{human(size)} rebuild {human(whole)} of new content"
+    emit({"delta": str(output), "format": form, "size": size, "output": whole}, as_json=as_json, text=text)
+
+
+def _make(old: tuple[Path, ...], new: Path, output: Path, effort: str, executor: Executor) -> tuple[int, int]:
     with contextlib.ExitStack() as stack:
         olds = [stack.enter_context(open_input(path)) for path in old]
         target = stack.enter_context(open_input(new))
         if {entry.tree.document is None for entry in olds} != {target.tree.document is None}:
             raise UsageError("old and new must be all tars or all plain files", new=str(new))
-        part = stack.enter_context(NamedTemporaryFile(dir=output.parent, prefix=f".{output.name}.", delete=False))
-        stack.callback(Path(part.name).unlink, missing_ok=True)
-        with ThreadPoolExecutor(os.cpu_count()) as executor:
-            report = make([entry.tree for entry in olds], target.tree, part.file, effort, executor)
-        part.flush()
-        Path(part.name).chmod(0o644)
-        Path(part.name).rename(output)
-    text = f"{human(report.size)} rebuild {human(report.output)} of new content"
-    emit({"delta": str(output), "size": report.size, "output": report.output}, as_json=as_json, text=text)
+        with replacing(output) as file:
+            report = make([entry.tree for entry in olds], target.tree, file, effort, executor)
+    return report.size, report.output
 
 
 @delta.command("apply")
-@click.argument("file", type=FILE)
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--from", "old", multiple=True, required=True, type=FILE, help="An old file; may be given several times.")
 @click.option("-o", "--output", required=True, type=FILE, help="Where to write the result.")
 @json_option
 def delta_apply(*, file: Path, old: tuple[Path, ...], output: Path, as_json: bool) -> None:
-    """Rebuild the new file from a delta FILE and the old ones; every digest is checked."""
+    """Rebuild the new file from a delta FILE and the old ones; every digest is checked.
+
+    A static delta of ostree, in one file or a folder, is applied within a repository: --from and -o are ostree:REPO.
+    """
+    if kind_of(file) == "ostree":
+        if set(old) != {output}:
+            raise UsageError("a static delta is applied within one repository: --from and -o are the same")
+        commit = apply_static(file, str(output)).hex()
+        text = f"{output.name} has commit {commit}, verified"
+        emit({"output": str(output), "commit": commit}, as_json=as_json, text=text)
+        return
     with contextlib.ExitStack() as stack:
         inputs = [stack.enter_context(open_input(path)) for path in old]
         size = apply_file(file, inputs, output)
@@ -67,14 +88,20 @@ def delta_apply(*, file: Path, old: tuple[Path, ...], output: Path, as_json: boo
 
 
 @delta.command("show")
-@click.argument("file", type=FILE)
+@click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def delta_show(*, file: Path, as_json: bool) -> None:
-    """What is in a delta FILE and what applying it needs."""
+    """What is in a delta FILE and what applying it needs; also of ostree's static deltas."""
+    facts = show_static(file) if kind_of(file) == "ostree" else _show(file)
+    lines = [f"{name:14} {_shown(value)}" for name, value in facts.items()]
+    emit(facts, as_json=as_json, text="\n".join(lines))
+
+
+def _show(file: Path) -> dict[str, object]:
     with open_regular(file) as opened:
         header = read_header(opened)
-    transforms = [f"{transform.name}-{transform.version}" for transform in header.transforms]
-    facts = {
+    return {
+        "format": "smidgen",
         "rebuilds": header.root.name.lower(),
         "size": file.stat().st_size,
         "targets": len(header.targets),
@@ -82,10 +109,14 @@ def delta_show(*, file: Path, as_json: bool) -> None:
         "memory": header.memory,
         "frames": len(header.frames),
         "sources": [entry.sha256.hex() for entry in header.sources if entry.sha256],
-        "transforms": transforms,
+        "transforms": [f"{transform.name}-{transform.version}" for transform in header.transforms],
     }
-    lines = [
-        f"{name:11} {value if not isinstance(value, list) else ', '.join(value) or '-'}"
-        for name, value in facts.items()
-    ]
-    emit(facts, as_json=as_json, text="\n".join(lines))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items() if one not in (None, {}))
+    if isinstance(value, (list, tuple)):
+        separator = "\n" + " " * 15 if any(isinstance(one, dict) for one in value) else ", "
+        return separator.join(map(_shown, value)) or "-"
+    return "-" if value is None else str(value)

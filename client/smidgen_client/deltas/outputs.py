@@ -111,6 +111,20 @@ def apply_file(delta: Path, inputs: Sequence[Input], output: Path) -> int:
     return size
 
 
+@contextlib.contextmanager
+def replacing(output: Path) -> Iterator[BinaryIO]:
+    """A file beside `output` that takes its place at the end if nothing goes wrong. Raises UsageError, StorageError."""
+    check_output(output)
+    with _storage(output), contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}."))
+        part = Path(folder) / output.name
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(output)
+
+
 def check_output(path: Path) -> None:
     """Raise UsageError when something other than a file is at `path`: it would be replaced, not written to."""
     if path.exists() and not path.is_file():

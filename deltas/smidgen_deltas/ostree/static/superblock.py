@@ -30,6 +30,7 @@ MAX_PART: Final = 4 << 30  # bytes of a part's file
 MAX_USIZE: Final = 1 << 48
 MAX_FILE: Final = 2 << 30  # bytes of a superblock that holds its parts; without them MAX_METADATA
 BYTE_ORDER: Final = "ostree.endianness"
+FIRST_KEYS: Final = (b"ostree.", b"deltas/")  # a superblock that has metadata, as all have, begins with a key of it
 LITTLE: Final = ord("l")
 BIG: Final = ord("B")
 INLINE: Final = "(yay)"

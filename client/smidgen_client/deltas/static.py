@@ -1,0 +1,118 @@
+"""ostree static deltas on the command line: between commits of repositories on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from smidgen_client.deltas.outputs import replacing
+from smidgen_deltas.errors import UsageError
+from smidgen_deltas.ostree.repo import Repository
+from smidgen_deltas.ostree.repo_writer import RepositoryWriter, storage
+from smidgen_deltas.ostree.static.apply import apply_delta
+from smidgen_deltas.ostree.static.describe import describe_delta
+from smidgen_deltas.ostree.static.files import DeltaFiles
+from smidgen_deltas.ostree.static.make import MadeDelta, make_delta
+
+EMPTY: Final = "empty"
+KIND: Final = "ostree:"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A delta that was written. path: of the file, or of the folder below the repository's `deltas`."""
+
+    path: Path
+    size: int
+    parts: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A commit in a repository."""
+
+    repo: Repository
+    commit: bytes
+
+    @classmethod
+    def parse(cls, text: str) -> Revision:
+        """`ostree:REPO@REV`. Raises UsageError, NotFound."""
+        path, at, rev = text.removeprefix(KIND).rpartition("@")
+        if not text.startswith(KIND) or not at or not path or not rev:
+            raise UsageError("a commit is named ostree:REPO@REV", given=text[:200])
+        repo = Repository.open(path)
+        return cls(repo, repo.resolve(rev))
+
+
+def make_static(old: str, new: str, output: str, executor: Executor) -> Made:
+    """Make a static delta.
+
+    Args:
+        old: `ostree:REPO@REV`, or `empty` for a delta from nothing.
+        new: `ostree:REPO@REV` of the same repository.
+        output: a file, for everything in one; `ostree:REPO` for the folder where clients of REPO look for it (they do
+            once the summary lists it).
+    Raises UsageError, NotFound, StorageError, FormatError; nothing is at `output` then.
+    """
+    target = Revision.parse(new)
+    source = None if old == EMPTY else Revision.parse(old)
+    if source and source.repo.path.resolve() != target.repo.path.resolve():
+        raise UsageError("both commits must be in one repository", old=old[:200], new=new[:200])
+    commitmeta = target.repo.commitmeta(target.commit)
+    made = make_delta(target.repo, source.commit if source else None, target.commit, executor, commitmeta)
+    with contextlib.closing(made):
+        path = _write(made, output)
+        return Made(path, made.size, len(made.parts), sum(part.usize for part in made.superblock.parts))
+
+
+def _write(made: MadeDelta, output: str) -> Path:
+    if output.startswith(KIND):
+        return _publish(made, Repository.open(output.removeprefix(KIND)).path)
+    path = Path(output)
+    with replacing(path) as file:
+        file.write(made.single_file())
+    return path
+
+
+def _publish(made: MadeDelta, repo: Path) -> Path:
+    """Put the delta where clients look: a folder that appears with everything in it."""
+    folder = repo / made.superblock.name.folder
+    with storage(folder), tempfile.TemporaryDirectory(dir=repo / "tmp", prefix="delta-") as scratch:
+        staged = Path(scratch) / "new"
+        staged.mkdir()
+        made.write_folder(staged)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.exists():  # the name says what it leads to; the older one does the same
+            shutil.move(folder, Path(scratch) / "old")
+        staged.rename(folder)
+    return folder
+
+
+def apply_static(delta: Path, repo: str) -> bytes:
+    """Apply a static delta to a repository that has its source; the commit that is there afterwards.
+
+    Args:
+        repo: `ostree:REPO`.
+    Raises UsageError, NotFound, FormatError, IntegrityError; the repository shows nothing new then.
+    """
+    if not repo.startswith(KIND) or not repo.removeprefix(KIND):
+        raise UsageError("a static delta is applied to a repository: ostree:REPO", given=repo[:200])
+    files = DeltaFiles.open(delta)
+    writer = RepositoryWriter(Repository.open(repo.removeprefix(KIND)))
+    with writer.transaction() as transaction:
+        applied = apply_delta(files.superblock, files.part, transaction)
+        transaction.commit()
+    return applied.commit
+
+
+def show_static(delta: Path) -> dict[str, Any]:
+    """What a static delta holds, for people and programs. Raises NotFound, FormatError, IntegrityError."""
+    files = DeltaFiles.open(delta)
+    facts = asdict(describe_delta(files.superblock, len(files.data), files.part, len(files.signatures)))
+    return {"format": "ostree", **facts}
