@@ -69,14 +69,14 @@ class Chooser:
         if packed:
             return self._partly(pair, data, best).steps
         if pair:
-            best = min(best, *self._ways((pair,), data), key=lambda way: way.cost)
+            best = min((best, *self._ways((pair,), data)), key=lambda way: way.cost)
         if len(data) >= WORTH_SEARCHING and best.cost * POOR > len(data):
             others = tuple(one for one in self._alike(data) if one != pair)
             if others:
-                best = min(best, *self._ways(others[:1], data), key=lambda way: way.cost)
+                best = min((best, *self._ways(others[:1], data)), key=lambda way: way.cost)
             every = ((pair,) if pair else ()) + others
             if len(every) > 1:
-                best = min(best, *self._ways(every[:TOGETHER], data), key=lambda way: way.cost)
+                best = min((best, *self._ways(every[:TOGETHER], data)), key=lambda way: way.cost)
         return best.steps
 
     def _partly(self, pair: FileFacts | None, data: Buffer, best: Way) -> Way:
