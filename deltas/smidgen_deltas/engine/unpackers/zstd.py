@@ -72,6 +72,11 @@ _LEVELS: Final = (
     -7,
 )
 _LONG_LEVELS: Final = (3, 19, 9, 10, 15, 1)
+_LEAST_TABLES: Final[dict[int, int]] = {  # asking level 22 for its window would clear 700 MB of tables
+    zstd.Parameter.hash_log: 10,
+    zstd.Parameter.chain_log: 10,
+    zstd.Parameter.strategy: 1,
+}
 SMALL: Final = 1 << 18  # bytes; for contents of known size up to this, levels have other parameters
 PROBE: Final = 1 << 17  # bytes encoded to see whether a setting is worth a full run
 _SECONDS: Final = {22: 1.0, 21: 0.8, 20: 0.7, 19: 0.5, 18: 0.4, 17: 0.35, 16: 0.3, 15: 0.15, 14: 0.12, 13: 0.12}
@@ -317,7 +322,8 @@ def _level_window(libzstd: str, level: int) -> int:
     library = find(libzstd)
     if not library:
         return 0
-    encoder = library.encoder({zstd.Parameter.compression_level: level}, None)
+    options = {zstd.Parameter.compression_level: level, **_LEAST_TABLES}
+    encoder = library.encoder(options, None)
     header = read_header(memoryview(encoder.feed(memoryview(bytes(9))) + encoder.finish()))
     return header.window_log if header else 0
 
