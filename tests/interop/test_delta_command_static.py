@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from smidgen_client.cli import run
+from support.delta_desk import Desk
 from support.ostree import ostree
 from support.static_deltas import Commits, committed, holding
 
@@ -17,25 +16,6 @@ pytestmark = pytest.mark.needs("ostree")
 @pytest.fixture(scope="module")
 def commits(tmp_path_factory: pytest.TempPathFactory) -> Commits:
     return committed(tmp_path_factory.mktemp("commits"))
-
-
-class Desk:
-    """Types `smidgen delta`."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def type_in(self, *words: object) -> tuple[int, str]:
-        """Exit code and all output."""
-        status = run(["delta", *map(str, words)])
-        said = self._capsys.readouterr()
-        return status, said.out + said.err
-
-    def facts(self, *words: object) -> dict[str, object]:
-        status, said = self.type_in(*words, "--json")
-        assert status == 0, said
-        found: dict[str, object] = json.loads(said)
-        return found
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import contextlib
 import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -14,11 +15,31 @@ from smidgen_client.deltas.inputs import open_input, open_regular
 from smidgen_client.deltas.kinds import kind_of
 from smidgen_client.deltas.outputs import apply_file, read_header, replacing
 from smidgen_client.deltas.static import apply_static, make_static, show_static
+from smidgen_client.deltas.tardiff import apply_tardiff, make_tardiff, show_tardiff
 from smidgen_client.progress import human
 from smidgen_deltas.engine.make import make
 from smidgen_deltas.errors import UsageError
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def _show(file: Path) -> dict[str, object]:
+    with open_regular(file) as opened:
+        header = read_header(opened)
+    return {
+        "format": "smidgen",
+        "rebuilds": header.root.name.lower(),
+        "size": file.stat().st_size,
+        "targets": len(header.targets),
+        "output": header.output,
+        "memory": header.memory,
+        "frames": len(header.frames),
+        "sources": [entry.sha256.hex() for entry in header.sources if entry.sha256],
+        "transforms": [f"{transform.name}-{transform.version}" for transform in header.transforms],
+    }
+
+
+SHOWN: Final = {"smidgen": _show, "ostree": show_static, "tardiff": show_tardiff}
 
 
 @click.group()
@@ -30,7 +51,9 @@ def delta() -> None:
 @click.argument("old", nargs=-1, required=True, type=FILE)
 @click.argument("new", type=FILE)
 @click.option("-o", "--output", required=True, type=FILE, help="Where to write the delta.")
-@click.option("--format", "form", type=click.Choice(["smidgen", "ostree"]), default="smidgen", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["smidgen", "ostree", "tardiff"]), default="smidgen", show_default=True
+)
 @click.option("--effort", type=click.Choice(["fast", "default", "best"]), default="default", show_default=True)
 @json_option
 def delta_make(*, old: tuple[Path, ...], new: Path, output: Path, form: str, effort: str, as_json: bool) -> None:
@@ -39,7 +62,8 @@ def delta_make(*, old: tuple[Path, ...], new: Path, output: Path, form: str, eff
     Tars, also compressed ones, are compared member by member; applying such a delta gives the uncompressed tar.
 
     With --format ostree it is a static delta that stock ostree applies: OLD and NEW are ostree:REPO@REV, OLD may be
-    the word empty; -o ostree:REPO puts it where clients of that repository look.
+    the word empty; -o ostree:REPO puts it where clients of that repository look. With --format tardiff it is what
+    tar-patch and flatpak apply: OLD are layers, lowest first, NEW is a layer.
     """
     with ThreadPoolExecutor(os.cpu_count()) as executor:
         if form == "ostree":
@@ -47,6 +71,8 @@ def delta_make(*, old: tuple[Path, ...], new: Path, output: Path, form: str, eff
                 raise UsageError("a static delta has one source")
             made = make_static(str(old[0]), str(new), str(output), executor)
             size, whole, output = made.size, made.output, made.path
+        elif form == "tardiff":
+            size, whole = make_tardiff(old, new, output, executor)
         else:
             size, whole = _make(old, new, output, effort, executor)
     text = f"{human(size)} rebuild {human(whole)} of new content"
@@ -66,13 +92,21 @@ def _make(old: tuple[Path, ...], new: Path, output: Path, effort: str, executor:
 
 @delta.command("apply")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--from", "old", multiple=True, required=True, type=FILE, help="An old file; may be given several times.")
+@click.option(
+    "--from",
+    "old",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="An old file; may be given several times.",
+)
 @click.option("-o", "--output", required=True, type=FILE, help="Where to write the result.")
 @json_option
 def delta_apply(*, file: Path, old: tuple[Path, ...], output: Path, as_json: bool) -> None:
     """Rebuild the new file from a delta FILE and the old ones; every digest is checked.
 
     A static delta of ostree, in one file or a folder, is applied within a repository: --from and -o are ostree:REPO.
+    A tar-diff is applied to the old tars or to the folder that they were extracted to; it has no digest of the result.
     """
     if kind_of(file) == "ostree":
         if set(old) != {output}:
@@ -81,9 +115,12 @@ def delta_apply(*, file: Path, old: tuple[Path, ...], output: Path, as_json: boo
         text = f"{output.name} has commit {commit}, verified"
         emit({"output": str(output), "commit": commit}, as_json=as_json, text=text)
         return
-    with contextlib.ExitStack() as stack:
-        inputs = [stack.enter_context(open_input(path)) for path in old]
-        size = apply_file(file, inputs, output)
+    if kind_of(file) == "tardiff":
+        size = apply_tardiff(file, old, output).size
+    else:
+        with contextlib.ExitStack() as stack:
+            inputs = [stack.enter_context(open_input(path)) for path in old]
+            size = apply_file(file, inputs, output)
     emit({"output": str(output), "size": size}, as_json=as_json, text=f"wrote {output} ({human(size)}), verified")
 
 
@@ -91,26 +128,10 @@ def delta_apply(*, file: Path, old: tuple[Path, ...], output: Path, as_json: boo
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def delta_show(*, file: Path, as_json: bool) -> None:
-    """What is in a delta FILE and what applying it needs; also of ostree's static deltas."""
-    facts = show_static(file) if kind_of(file) == "ostree" else _show(file)
+    """What is in a delta FILE and what applying it needs; also of ostree's static deltas and of tar-diffs."""
+    facts = SHOWN[kind_of(file)](file)
     lines = [f"{name:14} {_shown(value)}" for name, value in facts.items()]
     emit(facts, as_json=as_json, text="\n".join(lines))
-
-
-def _show(file: Path) -> dict[str, object]:
-    with open_regular(file) as opened:
-        header = read_header(opened)
-    return {
-        "format": "smidgen",
-        "rebuilds": header.root.name.lower(),
-        "size": file.stat().st_size,
-        "targets": len(header.targets),
-        "output": header.output,
-        "memory": header.memory,
-        "frames": len(header.frames),
-        "sources": [entry.sha256.hex() for entry in header.sources if entry.sha256],
-        "transforms": [f"{transform.name}-{transform.version}" for transform in header.transforms],
-    }
 
 
 def _shown(value: object) -> str:

@@ -95,14 +95,17 @@ def open_regular(path: Path) -> BinaryIO:
 def open_input(path: Path) -> Iterator[Input]:
     """Open a file as a tree if it is a tar, else as one content. Raises StorageError, NotFound."""
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(open_regular(path))
-        tar = _as_tar(file, stack)
+        tar = open_tar(path, stack)
         found = _split(path, tar) if tar else None
-        yield found or _plain(path, file)
+        yield found or _plain(path, stack.enter_context(open_regular(path)))
 
 
-def _as_tar(file: BinaryIO, stack: contextlib.ExitStack) -> BinaryIO | None:
-    """The uncompressed tar in `file`: itself, an unpacked copy, or None when it is no tar."""
+def open_tar(path: Path, stack: contextlib.ExitStack) -> BinaryIO | None:
+    """The uncompressed tar in a file: itself, an unpacked copy, or None when it is no tar.
+
+    Raises StorageError, NotFound.
+    """
+    file = stack.enter_context(open_regular(path))
     head = file.read(TAR_MAGIC_AT + len(TAR_MAGIC))
     file.seek(0)
     if head[TAR_MAGIC_AT:] == TAR_MAGIC:

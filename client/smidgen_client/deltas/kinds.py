@@ -8,8 +8,9 @@ from typing import Final, Literal
 from smidgen_client.deltas.inputs import open_regular
 from smidgen_deltas.ostree.static.signed import is_signed
 from smidgen_deltas.ostree.static.superblock import FIRST_KEYS
+from smidgen_deltas.tardiff.stream import MAGIC as TARDIFF
 
-Kind = Literal["smidgen", "ostree"]
+Kind = Literal["smidgen", "ostree", "tardiff"]
 HEAD: Final = 64
 
 
@@ -22,4 +23,6 @@ def kind_of(path: Path) -> Kind:
         return "ostree"
     with open_regular(path) as file:
         head = file.read(HEAD)
+    if head.startswith(TARDIFF):
+        return "tardiff"
     return "ostree" if is_signed(head) or head.startswith(FIRST_KEYS) else "smidgen"
