@@ -125,7 +125,7 @@ class Repository:
         name = ObjectName(ObjectType.FILE, checksum)
         with contextlib.ExitStack() as stack:
             header, size, chunks = self._opened(name, stack)
-            yield FileObject(header, size, _verified(name, header, chunks))
+            yield FileObject(header, size, verified(name, header, chunks))
 
     def open_stored(self, checksum: bytes) -> BinaryIO:
         """For archive repositories: the `.filez` as it lies there, *not* verified. Raises as `open_file`."""
@@ -177,7 +177,8 @@ class Repository:
         return data
 
 
-def _verified(name: ObjectName, header: FileHeader, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def verified(name: ObjectName, header: FileHeader, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Chunks of a file as they come; after the last one DigestMismatch, if they are not what the name promises."""
     hasher = hashlib.sha256(header.prefix())
     for chunk in chunks:
         hasher.update(chunk)

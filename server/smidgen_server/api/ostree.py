@@ -25,7 +25,7 @@ from smidgen_server.index import ostree as rows
 from smidgen_server.index.ostree import Servable
 from smidgen_server.services.container import Services
 from smidgen_server.services.filez import EMPTY, filez_header
-from smidgen_server.services.ostree_files import small_file, stored_file
+from smidgen_server.services.ostree_files import delta_index, small_file, stored_file
 from smidgen_server.services.ostree_read import RepoRow
 
 METHODS: Final = ("GET", "HEAD")
@@ -148,7 +148,7 @@ def _other(request: Request, services: Services, repo: RepoRow, path: str) -> Re
     if path.startswith(("deltas/", "delta-indexes/")):
         digest = stored_file(services, repo.id, path)
         if digest is None:
-            raise NotFound("no such file", path=path[:200])
+            return _small(request, services, delta_index(services, repo.id, path), 0)
         cache = REVALIDATE if path.startswith("delta-indexes/") else None
         return blob_response(request, services, digest, media_type=OCTETS, cache=cache)
     found = small_file(services, repo.id, path)

@@ -18,6 +18,7 @@ from smidgen_deltas.errors import UsageError
 from smidgen_server.blobs.base import BlobReader
 from smidgen_server.index.base import Index
 from smidgen_server.index.deltas import SMIDGEN
+from smidgen_server.index.static_deltas import STATIC
 from smidgen_server.index.surface import Revision
 from smidgen_server.settings import DeltaSettings
 
@@ -37,6 +38,7 @@ class Registered:
 
 FORMATS: Final[Mapping[str, Registered]] = {
     SMIDGEN: Registered("smidgen_server.services.delta_smidgen", ("ostree", "oci"), sources=4),
+    STATIC: Registered("smidgen_server.services.delta_static", ("ostree",), sources=1),
 }
 
 

@@ -9,7 +9,9 @@ from sqlalchemy import select
 
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.ostree.config import format_config
-from smidgen_server.index import surface
+from smidgen_deltas.ostree.deltaindex import encode_index
+from smidgen_deltas.ostree.deltaname import index_path
+from smidgen_server.index import static_deltas, surface
 from smidgen_server.index.tables.core import blob
 from smidgen_server.index.tables.ostree import ostree_file, ostree_summary
 
@@ -58,4 +60,12 @@ def stored_file(services: Services, repo_id: int, path: str) -> Digest | None:
     )
     with services.index.read() as session:
         found = session.execute(query).scalar_one_or_none()
-    return Digest.parse(found) if found else None
+        return Digest.parse(found) if found else static_deltas.file(session, repo_id, path)
+
+
+def delta_index(services: Services, repo_id: int, path: str) -> bytes | None:
+    """The list of the static deltas to a commit, made from what there is now; None where there are none."""
+    with services.index.read() as session:
+        listed = static_deltas.listed(session, repo_id)
+    found = {name: digest for name, digest in listed.items() if index_path(name.target) == path}
+    return encode_index(found) if found else None

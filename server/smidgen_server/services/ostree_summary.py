@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
+from smidgen_deltas.ostree.deltaindex import deltas_variant
 from smidgen_deltas.ostree.gvariant import Variant
 from smidgen_deltas.ostree.objects import ObjectType
 from smidgen_deltas.ostree.summary import (
@@ -30,7 +31,7 @@ from smidgen_deltas.ostree.summary import (
     describe,
     time_variant,
 )
-from smidgen_server.index import ostree, surface
+from smidgen_server.index import ostree, static_deltas, surface
 from smidgen_server.index.tables.ostree import ostree_summary
 from smidgen_server.services.summary_sign import sign_summary
 
@@ -109,6 +110,8 @@ def _current(
         MODIFIED: time_variant(int(time.time())),
         TOMBSTONES: Variant("b", False),
     }
+    if listed := static_deltas.listed(session, repo_id):
+        metadata |= {STATIC_DELTAS: deltas_variant(listed), INDEXED: Variant("b", True)}
     return Summary(tuple(entries), metadata).encode(), None
 
 
