@@ -21,6 +21,7 @@ from smidgen_deltas.engine.make import make
 from smidgen_deltas.errors import UsageError
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+SIDE = click.Path(path_type=Path)
 
 
 def _show(file: Path) -> dict[str, object]:
@@ -48,8 +49,8 @@ def delta() -> None:
 
 
 @delta.command("make")
-@click.argument("old", nargs=-1, required=True, type=FILE)
-@click.argument("new", type=FILE)
+@click.argument("old", nargs=-1, required=True, type=SIDE)
+@click.argument("new", type=SIDE)
 @click.option("-o", "--output", required=True, type=FILE, help="Where to write the delta.")
 @click.option(
     "--format", "form", type=click.Choice(["smidgen", "ostree", "tardiff"]), default="smidgen", show_default=True
@@ -57,9 +58,10 @@ def delta() -> None:
 @click.option("--effort", type=click.Choice(["fast", "default", "best"]), default="default", show_default=True)
 @json_option
 def delta_make(*, old: tuple[Path, ...], new: Path, output: Path, form: str, effort: str, as_json: bool) -> None:
-    """Make a delta from one or several OLD files to NEW.
+    """Make a delta from one or several OLD files or folders to NEW.
 
-    Tars, also compressed ones, are compared member by member; applying such a delta gives the uncompressed tar.
+    Tars, also compressed ones, are compared member by member; applying such a delta gives the uncompressed tar. A delta
+    to a folder gives a folder, with owners (as root), modes, times, links and extended attributes.
 
     With --format ostree it is a static delta that stock ostree applies: OLD and NEW are ostree:REPO@REV, OLD may be
     the word empty; -o ostree:REPO puts it where clients of that repository look. With --format tardiff it is what
@@ -84,23 +86,23 @@ def _make(old: tuple[Path, ...], new: Path, output: Path, effort: str, executor:
         olds = [stack.enter_context(open_input(path)) for path in old]
         target = stack.enter_context(open_input(new))
         if {entry.tree.document is None for entry in olds} != {target.tree.document is None}:
-            raise UsageError("old and new must be all tars or all plain files", new=str(new))
+            raise UsageError("old and new must be all trees (tars, folders) or all plain files", new=str(new))
         with replacing(output) as file:
             report = make([entry.tree for entry in olds], target.tree, file, effort, executor)
     return report.size, report.output
 
 
 @delta.command("apply")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=SIDE)
 @click.option(
     "--from",
     "old",
     multiple=True,
     required=True,
-    type=click.Path(path_type=Path),
+    type=SIDE,
     help="An old file; may be given several times.",
 )
-@click.option("-o", "--output", required=True, type=FILE, help="Where to write the result.")
+@click.option("-o", "--output", required=True, type=SIDE, help="Where to write the result.")
 @json_option
 def delta_apply(*, file: Path, old: tuple[Path, ...], output: Path, as_json: bool) -> None:
     """Rebuild the new file from a delta FILE and the old ones; every digest is checked.
@@ -125,7 +127,7 @@ def delta_apply(*, file: Path, old: tuple[Path, ...], output: Path, as_json: boo
 
 
 @delta.command("show")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=SIDE)
 @json_option
 def delta_show(*, file: Path, as_json: bool) -> None:
     """What is in a delta FILE and what applying it needs; also of ostree's static deltas and of tar-diffs."""

@@ -1,7 +1,7 @@
-"""Opening the old and new sides of a delta: plain files, and tars in any compression.
+"""Opening the old and new sides of a delta: plain files, tars in any compression, and folders.
 
-A file that is a tar (also a compressed one) is seen as a tree of its members; anything else is one content. Bytes are
-mapped, not read; a compressed tar is unpacked into a temporary file first.
+A file that is a tar (also a compressed one) is seen as a tree of its members; any other file is one content. Bytes are
+mapped, not read; a compressed tar is unpacked into a temporary file first, a folder is copied into one as a tar.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from smidgen_client.deltas.folders import write_tar
 from smidgen_deltas.engine.sources import Buffer, Tree
 from smidgen_deltas.errors import NotFound, SmidgenError, StorageError
 from smidgen_deltas.native.tree import ContentRef, TarTree, encode_tree
@@ -93,11 +94,18 @@ def open_regular(path: Path) -> BinaryIO:
 
 @contextlib.contextmanager
 def open_input(path: Path) -> Iterator[Input]:
-    """Open a file as a tree if it is a tar, else as one content. Raises StorageError, NotFound."""
+    """Open a folder or a tar as a tree, any other file as one content. Raises StorageError, NotFound."""
     with contextlib.ExitStack() as stack:
-        tar = open_tar(path, stack)
+        tar = _tar_of(path, stack) if path.is_dir() else open_tar(path, stack)
         found = _split(path, tar) if tar else None
         yield found or _plain(path, stack.enter_context(open_regular(path)))
+
+
+def _tar_of(folder: Path, stack: contextlib.ExitStack) -> BinaryIO:
+    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+    write_tar(folder, file)
+    file.flush()
+    return file
 
 
 def open_tar(path: Path, stack: contextlib.ExitStack) -> BinaryIO | None:

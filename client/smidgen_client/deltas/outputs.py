@@ -13,13 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from smidgen_client.deltas.folders import is_folder
 from smidgen_client.deltas.inputs import Input, open_regular
+from smidgen_client.stores.extracting import extract_into
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine.apply import Applier
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.errors import FormatError, NotFound, StorageError, UsageError
 from smidgen_deltas.native.delta import LEAD, Header, Root, decode_header, decode_lead
-from smidgen_deltas.native.tree import ContentRef, decode_tar_tree
+from smidgen_deltas.native.tree import ContentRef, TarTree, decode_tar_tree
+from smidgen_deltas.tar.entries import entries
 from smidgen_deltas.tar.pieces import Content
 from smidgen_deltas.tar.recipe import decode, rebuild
 
@@ -61,6 +64,10 @@ class Workspace:
         finally:
             part.unlink(missing_ok=True)
 
+    def body(self, content: Content) -> Iterator[bytes]:
+        """The bytes of a member, in blocks. Raises NotFound."""
+        return _pieces(self.open(ContentRef(content.sha256, content.size)))
+
     def _path(self, content: ContentRef) -> Path:
         return self._folder / content.sha256.hex()
 
@@ -93,9 +100,9 @@ def read_header(file: BinaryIO) -> Header:
 def apply_file(delta: Path, inputs: Sequence[Input], output: Path) -> int:
     """Rebuild `output` from a delta and the opened inputs; returns its size in bytes.
 
+    A delta to a folder makes a folder; nothing, or an empty one, may be at `output`.
     Raises FormatError, IntegrityError, NotFound, UsageError; `output` is untouched then.
     """
-    check_output(output)
     with _storage(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
         workspace = Workspace(inputs, Path(folder))
         with open_regular(delta) as file:
@@ -105,8 +112,16 @@ def apply_file(delta: Path, inputs: Sequence[Input], output: Path) -> int:
                 applier.frame(file.read(frame.size))
             if file.read(1):
                 raise FormatError("delta is followed by other bytes")
+        tree = None if header.root is Root.FILE else decode_tar_tree(bytes(workspace.open(applier.root)))
         result = Path(folder) / "result"
-        size = _write(result, _result(header, applier, workspace))
+        if tree and is_folder(tree):
+            check_folder(output)
+            extract_into(result, entries(decode(tree.recipe, tree.contents)), workspace.body)
+            size = tree.tar_size
+        else:
+            check_output(output)
+            blocks = _tar(tree, workspace) if tree else _pieces(workspace.open(applier.root))
+            size = _write(result, blocks)
         result.rename(output)
     return size
 
@@ -131,16 +146,14 @@ def check_output(path: Path) -> None:
         raise UsageError("the output is something other than a file", path=str(path))
 
 
-def _result(header: Header, applier: Applier, workspace: Workspace) -> Iterable[Buffer]:
-    data = workspace.open(applier.root)
-    if header.root is Root.FILE:
-        return _pieces(data)
-    tree = decode_tar_tree(bytes(data))
+def check_folder(path: Path) -> None:
+    """Raise UsageError unless a new folder may take this name."""
+    if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
+        raise UsageError("the delta makes a folder, and something is there", path=str(path))
 
-    def body(content: Content) -> Iterable[bytes]:
-        return _pieces(workspace.open(ContentRef(content.sha256, content.size)))
 
-    return rebuild(decode(tree.recipe, tree.contents), body, Digest.from_raw(tree.sha256))
+def _tar(tree: TarTree, workspace: Workspace) -> Iterable[Buffer]:
+    return rebuild(decode(tree.recipe, tree.contents), workspace.body, Digest.from_raw(tree.sha256))
 
 
 def _pieces(data: Buffer) -> Iterator[bytes]:

@@ -1,0 +1,69 @@
+"""`smidgen delta` between folders: what was in the new one is in the result, with all that a file has besides bytes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from support.delta_desk import Desk
+from support.device_trees import noise
+
+Facts = tuple[int, int, object]
+
+
+@pytest.fixture
+def desk(capsys: pytest.CaptureFixture[str]) -> Desk:
+    return Desk(capsys)
+
+
+def fill(folder: Path, version: int) -> Path:
+    body = noise("library", 50_000)
+    (folder / "usr/lib").mkdir(parents=True)
+    (folder / f"usr/lib/lib-1.{version}.so").write_bytes(body[:20_000] + b"%d" % version + body[20_000:])
+    (folder / "usr/lib/tool").write_bytes(noise("tool", 9_000))
+    (folder / "usr/lib/tool").chmod(0o750)
+    os.link(folder / "usr/lib/tool", folder / "usr/again")
+    (folder / "usr/link").symlink_to("lib/../../outside")
+    (folder / "usr/empty").touch()
+    (folder / os.fsdecode(b"usr/na\xefve")).write_bytes(b"a name that is no text\n")
+    os.setxattr(folder / "usr/empty", "user.note", b"\x00\xff%d" % version)
+    os.utime(folder / "usr/empty", ns=(5, 1_700_000_000_123_456_789))
+    (folder / "usr").chmod(0o711)
+    return folder
+
+
+def snapshot(folder: Path) -> dict[str, Facts]:
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        facts = path.lstat()
+        content: object = path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes()
+        names = os.listxattr(path, follow_symlinks=False)
+        notes = {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
+        found[str(path.relative_to(folder))] = (facts.st_mode, facts.st_mtime_ns, (content, notes, facts.st_nlink))
+    return found
+
+
+def test_a_folder_comes_back_as_it_was(desk: Desk, tmp_path: Path) -> None:
+    old, new = fill(tmp_path / "old", 1), fill(tmp_path / "new", 2)
+    delta, out = tmp_path / "delta", tmp_path / "out"
+    made = desk.facts("make", old, new, "-o", delta)
+    assert made["size"] < 3_000
+    desk.facts("apply", delta, "--from", old, "-o", out)
+    assert snapshot(out) == snapshot(new)
+    again = tmp_path / "again"
+    desk.facts("make", old, new, "-o", again)
+    assert again.read_bytes() == delta.read_bytes()
+
+
+def test_nothing_is_written_where_something_is(desk: Desk, tmp_path: Path) -> None:
+    old, new = fill(tmp_path / "old", 1), fill(tmp_path / "new", 2)
+    delta = tmp_path / "delta"
+    desk.facts("make", old, new, "-o", delta)
+    (tmp_path / "link").symlink_to("nowhere")
+    before = snapshot(tmp_path)
+    for out in (new, delta, tmp_path / "link"):
+        assert desk.type_in("apply", delta, "--from", old, "-o", out)[0] == 2
+    assert desk.type_in("apply", delta, "--from", new / "usr", "-o", tmp_path / "out")[0] == 30
+    assert snapshot(tmp_path) == before
