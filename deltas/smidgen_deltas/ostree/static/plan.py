@@ -11,6 +11,7 @@ from smidgen_deltas.ostree.static.commits import FileFacts, ObjectReader, conten
 from smidgen_deltas.ostree.walk import Visited
 
 GOAL: Final = 72 << 20  # bytes of files in a part; 2026.3 refuses a payload of more than 512 MiB
+STORED_GOAL: Final = 160 << 20  # of a part that is not compressed; copies reach no other part, and this costs no time
 CONTAINER: Final = 4 << 20  # what is larger and compressed may hold other files of its part: it comes last
 
 
@@ -29,9 +30,9 @@ def plan_parts(metadata: Sequence[Visited], files: Sequence[FileFacts], reader: 
     apart = {file.checksum for file in packed}
     plain = sorted((file for file in files if file.checksum not in apart), key=_plain_key)
     packed.sort(key=lambda file: (file.size >= CONTAINER, file.path))
-    plans = [PartPlan((), group, stored=False) for group in _groups(plain)]
+    plans = [PartPlan((), group, stored=False) for group in _groups(plain, GOAL)]
     first = PartPlan(tuple(metadata), plans[0].files if plans else (), stored=False)
-    return [first, *plans[1:], *(PartPlan((), group, stored=True) for group in _groups(packed))]
+    return [first, *plans[1:], *(PartPlan((), group, stored=True) for group in _groups(packed, STORED_GOAL))]
 
 
 def _is_packed(file: FileFacts, reader: ObjectReader) -> bool:
@@ -45,10 +46,10 @@ def _plain_key(file: FileFacts) -> tuple[bool, str, str]:
     return not file.header.is_symlink, name.partition(".")[2][-8:], file.path
 
 
-def _groups(files: Sequence[FileFacts]) -> Iterator[tuple[FileFacts, ...]]:
-    """Runs of files of about the same size together, each at most GOAL unless one file is larger."""
+def _groups(files: Sequence[FileFacts], most: int) -> Iterator[tuple[FileFacts, ...]]:
+    """Runs of files of about the same size together, each at most `most` unless one file is larger."""
     total = sum(file.size for file in files)
-    goal = total // max(1, -(-total // GOAL)) + 1
+    goal = total // max(1, -(-total // most)) + 1
     group: list[FileFacts] = []
     size = 0
     for file in files:
