@@ -48,6 +48,7 @@ ELSEWHERE: Final = {
     "keys": ("server", "Make and list signing keys."),
     "config": ("server", "Check and show the server's settings."),
     "jobs": ("server", "Show the server's queue."),
+    "export": ("server", "Write the update surface as static files."),
     "bench": ("bench", "Measure beside other tools."),
 }
 HIDDEN: Final = frozenset({"publish-local"})

@@ -7,7 +7,6 @@ thousands of small requests, and FastAPI's machinery would be most of the work. 
 from __future__ import annotations
 
 import re
-import stat
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -24,7 +23,7 @@ from smidgen_server.blobs.spans import SmallSpans
 from smidgen_server.index import ostree as rows
 from smidgen_server.index.ostree import Servable
 from smidgen_server.services.container import Services
-from smidgen_server.services.filez import EMPTY, filez_header
+from smidgen_server.services.filez import filez_pieces
 from smidgen_server.services.ostree_files import delta_index, small_file, stored_file
 from smidgen_server.services.ostree_read import RepoRow
 
@@ -134,14 +133,8 @@ def _object(request: Request, services: Services, repo: RepoRow, checksum: bytes
 def _parts(found: Servable) -> list[Part]:
     if found.body is not None:
         return [found.body]
-    header = filez_header(found.header or b"", found.size)
-    if found.extent is not None:
-        return [header, Span(found.extent.blob, found.extent.start, found.extent.length)]
-    return [header] if _is_symlink(found) else [header, EMPTY]
-
-
-def _is_symlink(found: Servable) -> bool:
-    return stat.S_ISLNK(int.from_bytes((found.header or b"")[8:12], "big"))
+    pieces = filez_pieces(found)
+    return [one if isinstance(one, bytes) else Span(one.blob, one.start, one.length) for one in pieces]
 
 
 def _other(request: Request, services: Services, repo: RepoRow, path: str) -> Response:

@@ -8,7 +8,7 @@ replaces it by the same bytes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -36,14 +36,18 @@ def open_object_store(settings: Settings) -> ObjectStore:
     """The bucket named in the settings. Raises SettingsError when the URL or an option is wrong."""
     url = settings.blobs.url
     assert url is not None
-    options = dict(settings.blobs.options)
-    connection: dict[str, Any] = {name: options.pop(name) for name in (*FLAGS, *TEXTS) if name in options}
+    return ObjectStore(connect(url, settings.blobs.options), settings.data / "tmp", settings.blobs.redirect_seconds)
+
+
+def connect(url: str, options: Mapping[str, str]) -> Any:
+    """One of obstore's stores. Raises SettingsError when the URL or an option is wrong."""
+    config = dict(options)
+    connection: dict[str, Any] = {name: config.pop(name) for name in (*FLAGS, *TEXTS) if name in config}
     connection.update({name: connection[name].lower() == "true" for name in FLAGS if name in connection})
     try:
-        store = from_url(url, config=options, client_options=connection)  # type: ignore[call-overload]
+        return from_url(url, config=config, client_options=connection)  # type: ignore[call-overload]
     except (BaseError, ValueError, TypeError) as error:
-        raise SettingsError("blobs.url or blobs.options cannot be used", url=url, reason=_first_line(error)) from error
-    return ObjectStore(store, settings.data / "tmp", settings.blobs.redirect_seconds)
+        raise SettingsError("the bucket's URL or options cannot be used", url=url, reason=_first_line(error)) from error
 
 
 class ObjectStore:

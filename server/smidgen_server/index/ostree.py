@@ -204,6 +204,17 @@ def servables(session: Session, repo_id: int, checksums: Iterable[bytes]) -> dic
     return {(row.type, row.checksum): _servable(row) for row in rows}
 
 
+def names(session: Session, repo_id: int) -> list[Name]:
+    """All objects that a repository shows."""
+    query = (
+        select(ostree_object.c.type, ostree_object.c.checksum)
+        .join(ostree_visible, ostree_visible.c.object_id == ostree_object.c.id)
+        .where(ostree_visible.c.repo_id == repo_id, ~ostree_visible.c.staged)
+        .order_by(ostree_object.c.checksum)
+    )
+    return [(row.type, row.checksum) for row in session.execute(query)]
+
+
 def set_detached(session: Session, repo_id: int, commit: bytes, body: bytes) -> bool:
     """Store the detached metadata of a commit; False when it was there in these very bytes."""
     where = (ostree_detached.c.repo_id == repo_id, ostree_detached.c.checksum == commit)
@@ -217,3 +228,9 @@ def set_detached(session: Session, repo_id: int, commit: bytes, body: bytes) -> 
 def detached(session: Session, repo_id: int, commit: bytes) -> bytes | None:
     where = (ostree_detached.c.repo_id == repo_id, ostree_detached.c.checksum == commit)
     return session.execute(select(ostree_detached.c.body).where(*where)).scalar_one_or_none()
+
+
+def all_detached(session: Session, repo_id: int) -> list[tuple[bytes, bytes]]:
+    """(commit, detached metadata) of a repository, by commit."""
+    query = select(ostree_detached.c.checksum, ostree_detached.c.body).where(ostree_detached.c.repo_id == repo_id)
+    return sorted((row.checksum, row.body) for row in session.execute(query))

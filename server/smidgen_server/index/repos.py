@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from smidgen_deltas.errors import NotFound
 from smidgen_server.index.base import insert_ignore
 from smidgen_server.index.tables.core import repo
+
+
+@dataclass(frozen=True, slots=True)
+class RepoRow:
+    """kind: "ostree" or "oci"; public: anyone may read it."""
+
+    id: int
+    kind: str
+    name: str
+    public: bool
+
+
+def listing(session: Session) -> list[RepoRow]:
+    """All repositories, by kind and name."""
+    query = select(repo.c.id, repo.c.kind, repo.c.name, repo.c.public).order_by(repo.c.kind, repo.c.name)
+    return [RepoRow(*row) for row in session.execute(query)]
 
 
 def find_repo(session: Session, kind: str, name: str) -> int | None:

@@ -40,3 +40,15 @@ def file(session: Session, repo_id: int, path: str) -> Digest | None:
     )
     found = session.scalars(query).first()
     return Digest.parse(found) if found else None
+
+
+def files(session: Session, repo_id: int) -> list[tuple[str, Digest]]:
+    """(path below the repository, blob) of all files of its static deltas, superblocks last."""
+    query = (
+        select(delta_file.c.name, blob.c.digest)
+        .join(blob, blob.c.id == delta_file.c.blob_id)
+        .join(delta, delta.c.id == delta_file.c.delta_id)
+        .where(delta.c.repo_id == repo_id, delta.c.format == STATIC, delta.c.state == READY)
+    )
+    found = [(row.name, Digest.parse(row.digest)) for row in session.execute(query)]
+    return sorted(found, key=lambda one: (one[0].endswith(f"/{SUPERBLOCK}"), one[0]))

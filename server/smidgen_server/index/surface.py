@@ -233,6 +233,19 @@ def readers(session: Session, digest: Digest) -> list[tuple[str, str, bool]]:
     return sorted(((row[0], row[1], row[2]) for row in session.execute(query)), key=lambda row: not row[2])
 
 
+def blobs_of_refs(session: Session, repo_id: int) -> list[Digest]:
+    """All blobs that the revisions list which live refs of a repository point at."""
+    query = (
+        select(blob.c.digest)
+        .join(revision_blob, revision_blob.c.blob_id == blob.c.id)
+        .join(ref, ref.c.revision_id == revision_blob.c.revision_id)
+        .where(ref.c.repo_id == repo_id)
+        .distinct()
+        .order_by(blob.c.digest)
+    )
+    return [Digest.parse(found) for found in session.scalars(query)]
+
+
 def blob_ids(session: Session, digests: Collection[Digest]) -> dict[str, int]:
     """Row ids of stored blobs by digest text."""
     query = select(blob.c.digest, blob.c.id).where(blob.c.digest.in_([str(one) for one in digests]))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import stat
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from smidgen_server.index.content import Extent
+    from smidgen_server.index.ostree import Servable
 
 _PREFIX: Final = struct.Struct(">I4xQ")
 _NUMBERS: Final = 16  # uid, gid, mode, rdev
@@ -22,6 +27,16 @@ def filez_header(stored: bytes, size: int) -> bytes:
     body = len(stored) - width + 8
     new = next(one for one in (1, 2, 4, 8) if body + one < 1 << 8 * one)
     return _PREFIX.pack(body + new, size) + stored[:-width] + end.to_bytes(new, "little")
+
+
+def filez_pieces(found: Servable) -> list[bytes | Extent]:
+    """The `.filez` of a file object: bytes, and where the deflated content lies."""
+    stored = found.header or b""
+    header = filez_header(stored, found.size)
+    if found.extent is not None:
+        return [header, found.extent]
+    is_symlink = stat.S_ISLNK(int.from_bytes(stored[8:12], "big"))
+    return [header] if is_symlink else [header, EMPTY]
 
 
 def _offset_width(size: int) -> int:
