@@ -16,8 +16,9 @@ from smidgen_client.deltas.kinds import kind_of
 from smidgen_client.deltas.outputs import apply_file, read_header, replacing
 from smidgen_client.deltas.static import apply_static, make_static, show_static
 from smidgen_client.deltas.tardiff import apply_tardiff, make_tardiff, show_tardiff
-from smidgen_client.progress import human
+from smidgen_client.progress import Progress, human, open_progress
 from smidgen_deltas.engine.make import make
+from smidgen_deltas.engine.profile import Profile, parse_profile
 from smidgen_deltas.errors import UsageError
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -56,8 +57,13 @@ def delta() -> None:
     "--format", "form", type=click.Choice(["smidgen", "ostree", "tardiff"]), default="smidgen", show_default=True
 )
 @click.option("--effort", type=click.Choice(["fast", "default", "best"]), default="default", show_default=True)
+@click.option(
+    "--profile", default="full", show_default=True, help="What the device can do, like small or full,memory=96M."
+)
 @json_option
-def delta_make(*, old: tuple[Path, ...], new: Path, output: Path, form: str, effort: str, as_json: bool) -> None:
+def delta_make(
+    *, old: tuple[Path, ...], new: Path, output: Path, form: str, effort: str, profile: str, as_json: bool
+) -> None:
     """Make a delta from one or several OLD files or folders to NEW.
 
     Tars, also compressed ones, are compared member by member; applying such a delta gives the uncompressed tar. A delta
@@ -66,7 +72,12 @@ def delta_make(*, old: tuple[Path, ...], new: Path, output: Path, form: str, eff
     With --format ostree it is a static delta that stock ostree applies: OLD and NEW are ostree:REPO@REV, OLD may be
     the word empty; -o ostree:REPO puts it where clients of that repository look. With --format tardiff it is what
     tar-patch and flatpak apply: OLD are layers, lowest first, NEW is a layer.
+
+    A profile bounds what a delta of smidgen's own asks of the device: full, desktop (1 GiB, no level of the slowest
+    encoders), light (256 MiB), small (64 MiB, nothing encoded again), and behind it cpu=none|light|heavy|extreme,
+    memory=SIZE, codec=zstd|lzma2, without=TRANSFORM.
     """
+    bounds = parse_profile(profile)
     with ThreadPoolExecutor(os.cpu_count()) as executor:
         if form == "ostree":
             if len(old) > 1:
@@ -76,19 +87,44 @@ def delta_make(*, old: tuple[Path, ...], new: Path, output: Path, form: str, eff
         elif form == "tardiff":
             size, whole = make_tardiff(old, new, output, executor)
         else:
-            size, whole = _make(old, new, output, effort, executor)
+            with open_progress(as_json=False, quiet=as_json) as progress:
+                size, whole = _make(old, new, output, effort, bounds, executor, progress)
     text = f"{human(size)} rebuild {human(whole)} of new content"
     emit({"delta": str(output), "format": form, "size": size, "output": whole}, as_json=as_json, text=text)
 
 
-def _make(old: tuple[Path, ...], new: Path, output: Path, effort: str, executor: Executor) -> tuple[int, int]:
+class _Announcer:
+    """Passes on what the engine counts."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._done, self._begun = progress, 0, False
+
+    def __call__(self, done: int, total: int) -> None:
+        if not self._begun:
+            self._begun = True
+            self._progress.begin("compare", total)
+        self._progress.advance(done - self._done)
+        self._done = done
+
+
+def _make(
+    old: tuple[Path, ...],
+    new: Path,
+    output: Path,
+    effort: str,
+    profile: Profile,
+    executor: Executor,
+    progress: Progress,
+) -> tuple[int, int]:
     with contextlib.ExitStack() as stack:
         olds = [stack.enter_context(open_input(path)) for path in old]
         target = stack.enter_context(open_input(new))
         if {entry.tree.document is None for entry in olds} != {target.tree.document is None}:
             raise UsageError("old and new must be all trees (tars, folders) or all plain files", new=str(new))
         with replacing(output) as file:
-            report = make([entry.tree for entry in olds], target.tree, file, effort, executor)
+            trees = [entry.tree for entry in olds]
+            report = make(trees, target.tree, file, effort, executor, _Announcer(progress), profile=profile)
+        progress.end()
     return report.size, report.output
 
 

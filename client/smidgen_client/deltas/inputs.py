@@ -6,15 +6,17 @@ mapped, not read; a compressed tar is unpacked into a temporary file first, a fo
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import hashlib
+import lzma
 import mmap
 import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 from smidgen_client.deltas.folders import write_tar
 from smidgen_deltas.engine.sources import Buffer, Tree
@@ -30,6 +32,13 @@ SMALL: Final = 1 << 17  # bytes; a mapping costs more than reading these
 MAX_TAR: Final = 1 << 42
 TAR_MAGIC: Final = b"ustar"
 TAR_MAGIC_AT: Final = 257
+
+
+class _Stream(Protocol):
+    """What files, and files that unpack, offer."""
+
+    def read(self, size: int, /) -> bytes: ...
+    def seek(self, offset: int, /) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,23 +127,34 @@ def open_tar(path: Path, stack: contextlib.ExitStack) -> BinaryIO | None:
     file.seek(0)
     if head[TAR_MAGIC_AT:] == TAR_MAGIC:
         return file
-    if not head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
-        return None
     unpacked = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
     try:
-        for block in open_layer("", file, MAX_TAR):
+        for block in _unpacked(head, file):
             if unpacked.tell() == 0 and block[TAR_MAGIC_AT : TAR_MAGIC_AT + len(TAR_MAGIC)] != TAR_MAGIC:
-                file.seek(0)
                 return None
             unpacked.write(block)
-    except SmidgenError:
-        file.seek(0)
+    except (SmidgenError, lzma.LZMAError, EOFError, ValueError):  # damaged: a plain file
         return None
     unpacked.flush()
-    return unpacked
+    return unpacked if unpacked.tell() else None
 
 
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
+def _unpacked(head: bytes, file: BinaryIO) -> Iterator[bytes]:
+    """The content of a compressed file, in blocks; nothing for a file that is not compressed."""
+    if head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")):
+        yield from open_layer("", file, MAX_TAR)
+    elif head.startswith(b"\xfd7zXZ\0"):
+        with lzma.open(file) as stream:
+            yield from _blocks(stream)
+    elif head.startswith(b"BZh"):
+        try:
+            with bz2.open(file) as stream:
+                yield from _blocks(stream)
+        except OSError as error:  # what bz2 says of damaged data
+            raise ValueError(str(error)) from error
+
+
+def _blocks(file: _Stream) -> Iterator[bytes]:
     file.seek(0)
     while block := file.read(BLOCK):
         yield block
