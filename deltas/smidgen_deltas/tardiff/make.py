@@ -43,7 +43,7 @@ def make_delta(
         executor: threads that files are coded in.
         usable: which old paths the applier can open.
         level, workers: of the compressor.
-    Memory: for each thread its files and their index; for the compressor about 700 MB at level 19.
+    Memory: for each thread its files and their index; for the compressor up to 700 MB, by level.
     Raises TarCorrupt, TarAmbiguous, TarUnsupported, TarLimit.
     """
     tree = OldTree()
