@@ -40,7 +40,7 @@ COMMANDS: Final = {
     "seed": "Name local files that updates may be made from.",
     "doctor": "Check this machine and show what a report needs.",
     "why": "Explain how one file of an update came, or would come, to this device.",
-    "delta": "Make, apply and show deltas.",
+    "delta": "Make, apply, verify and show deltas.",
 }
 ELSEWHERE: Final = {
     "serve": ("server", "Run the server."),

@@ -1,19 +1,20 @@
-"""`smidgen delta`: make, apply and show deltas of files and tars."""
+"""`smidgen delta`: make, apply, verify and show deltas."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from smidgen_client.commands.options import emit, json_option
 from smidgen_client.deltas.inputs import open_input, open_regular
 from smidgen_client.deltas.kinds import kind_of
-from smidgen_client.deltas.outputs import apply_file, read_header, replacing
+from smidgen_client.deltas.outputs import apply_file, read_header, replacing, verify_file
 from smidgen_client.deltas.static import apply_static, make_static, show_static
 from smidgen_client.deltas.tardiff import apply_tardiff, make_tardiff, show_tardiff
 from smidgen_client.progress import Progress, human, open_progress
@@ -25,7 +26,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 SIDE = click.Path(path_type=Path)
 
 
-def _show(file: Path) -> dict[str, object]:
+def _show(file: Path) -> dict[str, Any]:
     with open_regular(file) as opened:
         header = read_header(opened)
     return {
@@ -41,12 +42,16 @@ def _show(file: Path) -> dict[str, object]:
     }
 
 
-SHOWN: Final = {"smidgen": _show, "ostree": show_static, "tardiff": show_tardiff}
+SHOWN: Final[dict[str, Callable[[Path], dict[str, Any]]]] = {
+    "smidgen": _show,
+    "ostree": show_static,
+    "tardiff": show_tardiff,
+}
 
 
 @click.group()
 def delta() -> None:
-    """Make, apply and show deltas."""
+    """Make, apply, verify and show deltas."""
 
 
 @delta.command("make")
@@ -160,6 +165,25 @@ def delta_apply(*, file: Path, old: tuple[Path, ...], output: Path, as_json: boo
             inputs = [stack.enter_context(open_input(path)) for path in old]
             size = apply_file(file, inputs, output)
     emit({"output": str(output), "size": size}, as_json=as_json, text=f"wrote {output} ({human(size)}), verified")
+
+
+@delta.command("verify")
+@click.argument("file", type=SIDE)
+@click.option(
+    "--from", "old", multiple=True, type=SIDE, help="Also rebuild from these old files, and forget the result."
+)
+@json_option
+def delta_verify(*, file: Path, old: tuple[Path, ...], as_json: bool) -> None:
+    """Check a delta FILE, of any format: every digest that it has, and that it is whole."""
+    kind = kind_of(file)
+    if kind == "smidgen":
+        with contextlib.ExitStack() as stack:
+            checked = verify_file(file, [stack.enter_context(open_input(path)) for path in old])
+    elif old:
+        raise UsageError("only deltas of smidgen's own are verified with --from", format=kind)
+    else:
+        checked = int(SHOWN[kind](file)["size"])
+    emit({"delta": str(file), "format": kind, "checked": checked}, as_json=as_json, text=f"{human(checked)} are right")
 
 
 @delta.command("show")

@@ -20,7 +20,7 @@ from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine.apply import Applier
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.errors import FormatError, NotFound, StorageError, UsageError
-from smidgen_deltas.native.delta import LEAD, Header, Root, decode_header, decode_lead
+from smidgen_deltas.native.delta import LEAD, Header, Root, check_frame, decode_header, decode_lead
 from smidgen_deltas.native.tree import ContentRef, TarTree, decode_tar_tree
 from smidgen_deltas.tar.entries import entries
 from smidgen_deltas.tar.pieces import Content
@@ -105,13 +105,7 @@ def apply_file(delta: Path, inputs: Sequence[Input], output: Path) -> int:
     """
     with _storage(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
         workspace = Workspace(inputs, Path(folder))
-        with open_regular(delta) as file:
-            header = read_header(file)
-            applier = Applier(header, workspace)
-            for frame in header.frames:
-                applier.frame(file.read(frame.size))
-            if file.read(1):
-                raise FormatError("delta is followed by other bytes")
+        header, applier = _rebuilt(delta, workspace)
         tree = None if header.root is Root.FILE else decode_tar_tree(bytes(workspace.open(applier.root)))
         result = Path(folder) / "result"
         if tree and is_folder(tree):
@@ -124,6 +118,39 @@ def apply_file(delta: Path, inputs: Sequence[Input], output: Path) -> int:
             size = _write(result, blocks)
         result.rename(output)
     return size
+
+
+def _rebuilt(delta: Path, workspace: Workspace) -> tuple[Header, Applier]:
+    """All targets of a delta, verified, are in the workspace."""
+    with open_regular(delta) as file:
+        header = read_header(file)
+        applier = Applier(header, workspace)
+        for frame in header.frames:
+            applier.frame(file.read(frame.size))
+        _check_end(file)
+    return header, applier
+
+
+def _check_end(file: BinaryIO) -> None:
+    if file.read(1):
+        raise FormatError("delta is followed by other bytes")
+
+
+def verify_file(delta: Path, inputs: Sequence[Input]) -> int:
+    """Check a delta: its frames by itself, all that it rebuilds when old files are given; bytes that were checked.
+
+    Raises FormatError, IntegrityError, NotFound.
+    """
+    if inputs:
+        with _storage(delta), tempfile.TemporaryDirectory() as folder:
+            header, _ = _rebuilt(delta, Workspace(inputs, Path(folder)))
+            return header.output
+    with open_regular(delta) as file:
+        header = read_header(file)
+        for frame in header.frames:
+            check_frame(frame, file.read(frame.size))
+        _check_end(file)
+    return delta.stat().st_size
 
 
 @contextlib.contextmanager
