@@ -7,6 +7,7 @@ A test that needs a program which is not installed is left out by name, with the
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,6 +33,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         missing = [tool for mark in item.iter_markers("needs") for tool in mark.args if not have(tool)]
         if missing:
             item.add_marker(pytest.mark.skip(reason=f"not installed: {', '.join(missing)} (python3 tests/tools.py)"))
+
+
+@pytest.fixture(autouse=True)
+def logging_is_undone() -> Iterator[None]:
+    """A command of the server that runs in this process sets up the process's logging; no later test sees that."""
+    yield
+    if structlog := sys.modules.get("structlog"):
+        structlog.reset_defaults()
 
 
 @pytest.fixture
