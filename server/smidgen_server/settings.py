@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from smidgen_deltas.errors import UsageError
+
 KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
@@ -120,6 +122,9 @@ class DeltaSettings(Section):
     )
     policies: tuple[DeltaPolicy, ...] = Field(default=(), description="other rules for some repositories and refs")
     effort: Literal["fast", "default", "best"] = Field(default="default", description="time spent for smaller deltas")
+    profile: str = Field(
+        default="full", max_length=200, description="what devices can do, as for `smidgen delta make --profile`"
+    )
     executor: str = Field(
         default="processes",
         pattern=r"^(processes|dask(\+tls)?://[^/]+)$",
@@ -139,6 +144,17 @@ class DeltaSettings(Section):
     build_seconds: int = Field(default=6 * 3600, ge=1, description="most time of one build")
     memory_bytes: int = Field(default=4 * GIB, ge=64 * MIB, description="most memory of one build")
     demand_queue: int = Field(default=64, ge=1, le=10000, description="deltas that devices may ask for at once")
+
+    @field_validator("profile")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        from smidgen_deltas.engine.profile import parse_profile
+
+        try:
+            parse_profile(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return value
 
 
 class OstreeSettings(Section):

@@ -176,6 +176,20 @@ def test_a_delta_that_saves_too_little_is_not_kept(server_factory: ServerFactory
     assert row.reason and "the full update costs" in row.reason
 
 
+@pytest.mark.parametrize(("profile", "encodes"), [("full", True), ("small", False)])
+def test_a_profile_bounds_what_is_asked_of_devices(
+    server_factory: ServerFactory, tmp_path: Path, profile: str, encodes: bool
+) -> None:
+    server = server_factory(deltas={"profile": profile})
+    publish(server, tmp_path, 1)
+    publish(server, tmp_path, 2)
+    (row,) = settled(server.services)
+    with server.services.index.read() as session:
+        (offer,) = deltas.offers(session, row.target_id)
+    assert bool(offer.cpu) == bool(offer.features) == encodes
+    assert offer.memory <= 64 << 20 or encodes
+
+
 def test_a_build_that_is_stopped_goes_back_to_the_queue(tmp_path: Path) -> None:
     with open_services(Settings(data=tmp_path / "data")) as services:
         publish(services, tmp_path, 1)

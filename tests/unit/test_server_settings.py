@@ -67,6 +67,7 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
         ("[auth]\nsecret = 'short'", "auth.secret: string should have at least 32 characters, not what is given"),
         ("pool_size = 'many'", "pool_size: input should be a valid integer"),
         ("[[auth.tokens]]\nname = 'x'\nsha256 = '" + "0" * 64 + "'\nactions = ['read']", "auth.tokens.0.actions.0: "),
+        ("[deltas]\nprofile = 'tiny'", "deltas.profile: "),
         ("log_level =", "is not TOML"),
     ],
 )

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 def build(work: Work, create: Callable[[str], IO[bytes]]) -> Facts:
     """One file. Pieces of it are made on all threads of `work.executor`."""
     from smidgen_deltas.engine.make import make  # the engine is large, and the server itself needs none of it
+    from smidgen_deltas.engine.profile import parse_profile
     from smidgen_deltas.native.delta import LEAD, decode_header, decode_lead
     from smidgen_server.services.delta_sources import open_tree
 
     out = create(deltas.FILE)
     old = [open_tree(work.index, work.blobs, one.id) for one in work.sources]
     new = open_tree(work.index, work.blobs, work.target.id)
-    make(old, new, out, work.settings.effort, work.executor, work.announce)
+    profile = parse_profile(work.settings.profile)
+    make(old, new, out, work.settings.effort, work.executor, work.announce, profile=profile)
     out.seek(0)
     lead = decode_lead(out.read(LEAD))
     out.seek(lead.start)
