@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FUZZ_RUNS ?= 10000
 
-.PHONY: asan demo fuzz test serve check bench tools clean conformance conformance-official
+.PHONY: asan demo fuzz test serve check bench tools clean conformance conformance-official newer-ostree
 
 $(STAMP): pyproject.toml hatch_build.py requirements.lock $(wildcard deltas/smidgen_deltas/kernels/*.pyx)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -42,6 +42,10 @@ conformance-official: $(STAMP)
 # Kernels built with the address and undefined behaviour sanitizers, under the tests and fuzz corpora that reach them.
 asan: $(STAMP)
 	$(BIN)/python tests/sanitized.py $(PYTEST_ARGS)
+
+# Tests that drive stock ostree, with that of a newer Debian release (SUITE=trixie) unpacked beside; needs mmdebstrap.
+newer-ostree: $(STAMP)
+	$(BIN)/python tests/newer_ostree.py $(PYTEST_ARGS)
 
 # Every parser, unpacker and kernel on mutated input, so many times each; what breaks one is kept in build/fuzz.
 fuzz: $(STAMP)
