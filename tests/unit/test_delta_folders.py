@@ -57,6 +57,15 @@ def test_a_folder_comes_back_as_it_was(desk: Desk, tmp_path: Path) -> None:
     assert again.read_bytes() == delta.read_bytes()
 
 
+def test_how_each_file_comes_is_listed(desk: Desk, tmp_path: Path) -> None:
+    old, new = fill(tmp_path / "old", 1), fill(tmp_path / "new", 2)
+    files = {one["path"]: one for one in desk.facts("make", old, new, "-o", tmp_path / "delta", "--list")["files"]}
+    library = files["usr/lib/lib-1.2.so"]
+    assert "usr/lib/lib-1.1.so" in library["source"] and library["weight"] < 1000 and library["why"]
+    shown = desk.type_in("make", old, new, "-o", tmp_path / "delta", "--list")[1]
+    assert f"{library['path']}  {library['source']}  {library['why']}" in shown
+
+
 def test_nothing_is_written_where_something_is(desk: Desk, tmp_path: Path) -> None:
     old, new = fill(tmp_path / "old", 1), fill(tmp_path / "new", 2)
     delta = tmp_path / "delta"

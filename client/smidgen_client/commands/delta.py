@@ -18,7 +18,7 @@ from smidgen_client.deltas.outputs import apply_file, read_header, replacing, ve
 from smidgen_client.deltas.static import apply_static, make_static, show_static
 from smidgen_client.deltas.tardiff import apply_tardiff, make_tardiff, show_tardiff
 from smidgen_client.progress import Progress, human, open_progress
-from smidgen_deltas.engine.make import make
+from smidgen_deltas.engine.make import Line, Report, make
 from smidgen_deltas.engine.profile import Profile, parse_profile
 from smidgen_deltas.errors import UsageError
 
@@ -65,9 +65,10 @@ def delta() -> None:
 @click.option(
     "--profile", default="full", show_default=True, help="What the device can do, like small or full,memory=96M."
 )
+@click.option("--list", "listed", is_flag=True, help="Show how each file comes: method, source, bytes, why.")
 @json_option
 def delta_make(
-    *, old: tuple[Path, ...], new: Path, output: Path, form: str, effort: str, profile: str, as_json: bool
+    *, old: tuple[Path, ...], new: Path, output: Path, form: str, effort: str, profile: str, listed: bool, as_json: bool
 ) -> None:
     """Make a delta from one or several OLD files or folders to NEW.
 
@@ -83,6 +84,7 @@ def delta_make(
     memory=SIZE, codec=zstd|lzma2, without=TRANSFORM.
     """
     bounds = parse_profile(profile)
+    lines: list[Line] = []
     with ThreadPoolExecutor(os.cpu_count()) as executor:
         if form == "ostree":
             if len(old) > 1:
@@ -93,9 +95,15 @@ def delta_make(
             size, whole = make_tardiff(old, new, output, executor)
         else:
             with open_progress(as_json=False, quiet=as_json) as progress:
-                size, whole = _make(old, new, output, effort, bounds, executor, progress)
-    text = f"{human(size)} rebuild {human(whole)} of new content"
-    emit({"delta": str(output), "format": form, "size": size, "output": whole}, as_json=as_json, text=text)
+                report = _make(old, new, output, effort, bounds, executor, progress)
+            size, whole, lines = report.size, report.output, report.lines
+    facts: dict[str, Any] = {"delta": str(output), "format": form, "size": size, "output": whole}
+    shown = []
+    if listed:
+        facts["files"] = lines
+        shown = [f"{one.weight:10} {one.method:12} {one.path}  {one.source}  {one.why}" for one in lines]
+    text = "\n".join([*shown, f"{human(size)} rebuild {human(whole)} of new content"])
+    emit(facts, as_json=as_json, text=text)
 
 
 class _Announcer:
@@ -120,7 +128,7 @@ def _make(
     profile: Profile,
     executor: Executor,
     progress: Progress,
-) -> tuple[int, int]:
+) -> Report:
     with contextlib.ExitStack() as stack:
         olds = [stack.enter_context(open_input(path)) for path in old]
         target = stack.enter_context(open_input(new))
@@ -130,7 +138,7 @@ def _make(
             trees = [entry.tree for entry in olds]
             report = make(trees, target.tree, file, effort, executor, _Announcer(progress), profile=profile)
         progress.end()
-    return report.size, report.output
+    return report
 
 
 @delta.command("apply")
