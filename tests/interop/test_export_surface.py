@@ -178,6 +178,37 @@ def test_stopped_anywhere_devices_get_one_release_or_the_other(works: Works, tmp
     assert seen == commits
 
 
+class Publishing(Folder):
+    """A folder in whose first file somebody publishes."""
+
+    def __init__(self, works: Works) -> None:
+        super().__init__(works.site)
+        self._works = works
+        self.commit = ""
+
+    def put(self, name: str, blocks: Iterable[bytes], *, immutable: bool) -> None:
+        if not self.commit:
+            self.commit = self._works.publish(2)
+        super().put(name, blocks, immutable=immutable)
+
+
+def test_what_is_published_meanwhile_waits_for_the_next_export(works: Works, tmp_path: Path) -> None:
+    first = works.publish(1)
+    target = Publishing(works)
+    export(works.server.services, target, prune=True)
+    with serve_folder(works.site, tmp_path / "nginx") as url:
+        for number, commit in enumerate((first, target.commit)):
+            device, stock = Device(tmp_path / f"device{number}"), tmp_path / f"stock{number}"
+            done = device.pull(url, device.store("ostree"), mode="bare-user")
+            assert str(done.revision) == f"sha256:{commit}"
+            ostree(stock, "init", "--mode=bare-user")
+            ostree(stock, "remote", "add", "--no-gpg-verify", "origin", f"{url}/ostree/os")
+            ostree(stock, "pull", "origin", "stable")
+            assert ostree(stock, "rev-parse", "origin:stable").strip() == commit
+            ostree(stock, "fsck")
+            works.export("--prune")
+
+
 def test_a_bucket_says_how_long_its_objects_may_be_kept(works: Works, tmp_path: Path) -> None:
     works.publish(1)
     data = works.server.services.settings.data

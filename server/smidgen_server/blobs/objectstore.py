@@ -36,18 +36,19 @@ def open_object_store(settings: Settings) -> ObjectStore:
     """The bucket named in the settings. Raises SettingsError when the URL or an option is wrong."""
     url = settings.blobs.url
     assert url is not None
-    return ObjectStore(connect(url, settings.blobs.options), settings.data / "tmp", settings.blobs.redirect_seconds)
+    store = connect(url, settings.blobs.options, "blobs.url or blobs.options")
+    return ObjectStore(store, settings.data / "tmp", settings.blobs.redirect_seconds)
 
 
-def connect(url: str, options: Mapping[str, str]) -> Any:
-    """One of obstore's stores. Raises SettingsError when the URL or an option is wrong."""
+def connect(url: str, options: Mapping[str, str], named: str) -> Any:
+    """One of obstore's stores. Raises SettingsError, with what `named` it, when the URL or an option is wrong."""
     config = dict(options)
     connection: dict[str, Any] = {name: config.pop(name) for name in (*FLAGS, *TEXTS) if name in config}
     connection.update({name: connection[name].lower() == "true" for name in FLAGS if name in connection})
     try:
         return from_url(url, config=config, client_options=connection)  # type: ignore[call-overload]
     except (BaseError, ValueError, TypeError) as error:
-        raise SettingsError("the bucket's URL or options cannot be used", url=url, reason=_first_line(error)) from error
+        raise SettingsError(f"{named} cannot be used", url=url, reason=_first_line(error)) from error
 
 
 class ObjectStore:

@@ -233,13 +233,13 @@ def readers(session: Session, digest: Digest) -> list[tuple[str, str, bool]]:
     return sorted(((row[0], row[1], row[2]) for row in session.execute(query)), key=lambda row: not row[2])
 
 
-def blobs_of_refs(session: Session, repo_id: int) -> list[Digest]:
-    """All blobs that the revisions list which live refs of a repository point at."""
+def blobs_of(session: Session, repo_id: int, revisions: Collection[Digest]) -> list[Digest]:
+    """All blobs that these revisions of a repository list."""
     query = (
         select(blob.c.digest)
         .join(revision_blob, revision_blob.c.blob_id == blob.c.id)
-        .join(ref, ref.c.revision_id == revision_blob.c.revision_id)
-        .where(ref.c.repo_id == repo_id)
+        .join(revision, revision.c.id == revision_blob.c.revision_id)
+        .where(revision.c.repo_id == repo_id, revision.c.digest.in_([str(one) for one in revisions]))
         .distinct()
         .order_by(blob.c.digest)
     )

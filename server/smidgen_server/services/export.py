@@ -3,8 +3,9 @@
 Names are the paths below the server's base URL, so clients work from either: `u/` for our own client, `ostree/<repo>/`
 for stock ostree. Only public repositories are written unless others are named.
 
-The order is safe at every moment: blobs, objects and deltas; then, when these are durable, what names them (refs,
-summaries, ref documents); last, if wished, what nothing names any more is removed, names before what they named.
+The order is safe at every moment, also while others publish: what names things (refs, summaries, ref documents) is read
+first and written last; between them come the blobs, objects and deltas that it needs. When these are durable, the names
+follow; in the end, if wished, what nothing names any more is removed, names before what they named.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from smidgen_deltas.errors import NotFound
 from smidgen_deltas.native.refdoc import encode_keys
 from smidgen_deltas.ostree.deltaname import index_path
 from smidgen_deltas.ostree.objects import ObjectName, ObjectType, loose_path
-from smidgen_server.index import ostree, repos, static_deltas, surface
+from smidgen_server.index import ostree, static_deltas, surface
 from smidgen_server.index.content import Extent
+from smidgen_server.index.repos import RepoRow, listing
 from smidgen_server.services import refs
 from smidgen_server.services.export_target import Target
 from smidgen_server.services.filez import filez_pieces
@@ -44,10 +46,29 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True)
-class _Repo:
+class _Names:
+    """A repository as it was at one moment.
+
+    Args:
+        small: (name, body) of what stock ostree reads that changes, in the order in which it is to be written.
+        documents: (name, body) of the ref documents.
+    """
+
     id: int
     kind: refs.Kind
     name: str
+    small: tuple[tuple[str, bytes], ...]
+    documents: tuple[tuple[str, bytes], ...]
+
+    @classmethod
+    def of(cls, services: Services, row: RepoRow) -> _Names:
+        kind: refs.Kind = "ostree" if row.kind == "ostree" else "oci"
+        with services.index.read() as session:
+            heads = [name for name, _ in surface.refs(session, row.id)]
+        named = [refs.RefName(kind, row.name, head) for head in heads]
+        documents = tuple((f"u/refs/{name}.json", refs.document(services, name)) for name in named)
+        small = tuple(_small(services, row, heads)) if kind == "ostree" else ()
+        return cls(row.id, kind, row.name, small, documents)
 
 
 @dataclass(slots=True)
@@ -113,53 +134,46 @@ def export(
     Raises NotFound for a repository that there is not, StorageFull, StorageFailed. The target then has all that it had,
     and perhaps more.
     """
-    chosen = _chosen(services, names)
     run = _Export(services, target, announce, target.sizes())
-    for repo in chosen:
+    repos = [_Names.of(services, repo) for repo in _chosen(services, names)]
+    for repo in repos:
         _blobs(run, repo)
         if repo.kind == "ostree":
             _objects(run, repo)
             _static_deltas(run, repo)
     target.settle()
-    for repo in chosen:
-        if repo.kind == "ostree":
-            _ostree_names(run, repo)
-    run.now("u/keys.json", encode_keys(services.keys.public()))
-    for repo in chosen:
-        for ref in _refs(services, repo):
-            name = refs.RefName(repo.kind, repo.name, ref)
-            run.now(f"u/refs/{name}.json", refs.document(services, name))
+    for name, body in [
+        *(small for repo in repos for small in repo.small),
+        ("u/keys.json", encode_keys(services.keys.public())),
+        *(document for repo in repos for document in repo.documents),
+    ]:
+        run.now(name, body)
     target.settle()
     if prune:
         run.remove()
     return run.done
 
 
-def _chosen(services: Services, names: Sequence[str]) -> list[_Repo]:
+def _chosen(services: Services, names: Sequence[str]) -> list[RepoRow]:
     with services.index.read() as session:
-        rows = repos.listing(session)
+        rows = listing(session)
     found = {f"{row.kind}/{row.name}": row for row in rows}
     missing = [name for name in names if name not in found]
     if missing:
         raise NotFound("no such repository", repo=missing[0], named="ostree/NAME or oci/NAME")
-    wanted = [found[name] for name in names] if names else [row for row in rows if row.public]
-    return [_Repo(row.id, "ostree" if row.kind == "ostree" else "oci", row.name) for row in wanted]
+    return [found[name] for name in names] if names else [row for row in rows if row.public]
 
 
-def _refs(services: Services, repo: _Repo) -> list[str]:
-    with services.index.read() as session:
-        return [name for name, _ in surface.refs(session, repo.id)]
-
-
-def _blobs(run: _Export, repo: _Repo) -> None:
-    """What clients of our own fetch for the revisions that refs point at."""
+def _blobs(run: _Export, repo: _Names) -> None:
+    """What clients of our own fetch for the revisions that the documents point at."""
+    revisions = {refs.revision_of(body) for _, body in repo.documents}
     with run.services.index.read() as session:
-        found = surface.blobs_of_refs(session, repo.id)
+        found = surface.blobs_of(session, repo.id, revisions)
     for digest in found:
         run.forever(f"u/blobs/{digest.hex}", run.services.blobs.stat(digest).size, run.blob(digest))
 
 
-def _objects(run: _Export, repo: _Repo) -> None:
+def _objects(run: _Export, repo: _Names) -> None:
     """All objects that the repository shows, files in their `.filez` form."""
     with run.services.index.read() as session:
         names = ostree.names(session, repo.id)
@@ -183,26 +197,24 @@ def _pieces(run: _Export, pieces: Sequence[bytes | Extent]) -> Iterator[bytes]:
                 yield from blocks
 
 
-def _static_deltas(run: _Export, repo: _Repo) -> None:
+def _static_deltas(run: _Export, repo: _Names) -> None:
     with run.services.index.read() as session:
         found = static_deltas.files(session, repo.id)
     for path, digest in found:
         run.forever(f"ostree/{repo.name}/{path}", run.services.blobs.stat(digest).size, run.blob(digest))
 
 
-def _ostree_names(run: _Export, repo: _Repo) -> None:
+def _small(services: Services, repo: RepoRow, heads: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """Detached metadata, lists of deltas, refs, and last the summary."""
-    base, services = f"ostree/{repo.name}", run.services
+    base = f"ostree/{repo.name}"
     with services.index.read() as session:
         detached = ostree.all_detached(session, repo.id)
         targets = {name.target for name in static_deltas.listed(session, repo.id)}
     for commit, body in detached:
-        run.now(f"{base}/objects/{commit.hex()[:2]}/{commit.hex()[2:]}.commitmeta", body)
+        yield f"{base}/objects/{commit.hex()[:2]}/{commit.hex()[2:]}.commitmeta", body
     for path in sorted(map(index_path, targets)):
         if (index := delta_index(services, repo.id, path)) is not None:
-            run.now(f"{base}/{path}", index)
-    heads = [f"refs/heads/{ref}" for ref in _refs(services, repo)]
-    for path in ("config", *heads, "summary", "summary.sig"):
-        small = small_file(services, repo.id, path)
-        if small is not None:
-            run.now(f"{base}/{path}", small.body)
+            yield f"{base}/{path}", index
+    for path in ("config", *(f"refs/heads/{head}" for head in heads), "summary", "summary.sig"):
+        if (found := small_file(services, repo.id, path)) is not None:
+            yield f"{base}/{path}", found.body

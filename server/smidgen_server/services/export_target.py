@@ -53,7 +53,7 @@ def open_target(text: str, options: dict[str, str]) -> Target:
         raise MissingExtra(
             "exports to a bucket need the extra `s3`: in the sources of smidgen, pip install '.[server,s3]'"
         ) from error
-    return Bucket(connect(text, options))
+    return Bucket(connect(text, options, "the bucket or an --option"))
 
 
 class Folder:

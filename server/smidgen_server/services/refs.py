@@ -12,7 +12,7 @@ import base64
 import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sqlalchemy.orm import Session
 
@@ -139,9 +139,15 @@ def _signers_of(envelope: bytes) -> set[str]:
     return {entry["keyid"] for entry in json.loads(envelope)["signatures"]}
 
 
+def revision_of(envelope: bytes) -> Digest:
+    """The revision that a document of our own points at."""
+    return Digest.parse(_payload(envelope)["revision"])
+
+
 def _tree_of(envelope: bytes | None) -> Digest | None:
     """Digest of the tree in a document of our own."""
-    if envelope is None:
-        return None
-    payload = json.loads(base64.b64decode(json.loads(envelope)["payload"]))
-    return Digest.parse(payload["tree"]["digest"])
+    return Digest.parse(_payload(envelope)["tree"]["digest"]) if envelope else None
+
+
+def _payload(envelope: bytes) -> Any:
+    return json.loads(base64.b64decode(json.loads(envelope)["payload"]))
