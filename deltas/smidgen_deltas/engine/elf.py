@@ -12,6 +12,8 @@ from array import array
 from dataclasses import dataclass
 from typing import Final
 
+from smidgen_deltas.kernels import references
+
 X86_64: Final = 62
 AARCH64: Final = 183
 CODE_X86, CODE_ARM, WORDS, FRAMES, FRAME_TABLE = 1, 2, 3, 4, 5
@@ -129,6 +131,13 @@ def _kind(name: str, flags: int, machine: int) -> int:
     if name in _WORD_SECTIONS:
         return WORDS
     return {".eh_frame": FRAMES, ".eh_frame_hdr": FRAME_TABLE}.get(name, 0)
+
+
+def blank(data: bytes | bytearray | memoryview, image: Image) -> bytearray:
+    """A copy in which references are blanked: for aligning, by the encoder only."""
+    out = bytearray(data)
+    references.blank(out, image.segments, image.regions, image.places)
+    return out
 
 
 def frame_table(data: bytes | bytearray | memoryview) -> tuple[int, bytes] | None:

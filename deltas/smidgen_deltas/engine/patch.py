@@ -25,7 +25,7 @@ from smidgen_deltas.engine import elf, relocatable
 from smidgen_deltas.errors import FormatError
 from smidgen_deltas.kernels.align import align
 from smidgen_deltas.kernels.patching import add, subtract
-from smidgen_deltas.kernels.references import blank, predict
+from smidgen_deltas.kernels.references import predict
 from smidgen_deltas.wire import WireReader, put_varint, varint
 
 PLAIN: Final = 0
@@ -120,9 +120,7 @@ def _masked(
     old: Buffer, new: Buffer, first: elf.Image, second: elf.Image, depths: tuple[int, int], step: int
 ) -> tuple[array[int], array[int]]:
     """Alignments, one for each depth but 0, of copies in which references are blanked."""
-    masked_old, masked_new = bytearray(old), bytearray(new)
-    blank(masked_old, first.segments, first.regions, first.places)
-    blank(masked_new, second.segments, second.regions, second.places)
+    masked_old, masked_new = elf.blank(old, first), elf.blank(new, second)
     one, other = (array("q", align(masked_old, masked_new, depth, step) if depth else b"") for depth in depths)
     return one, other
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Final
 
-from smidgen_deltas.ostree.static.copies import aligned
+from smidgen_deltas.engine.aligned import aligned
 from smidgen_deltas.tardiff.steps import Block, Source
 
 LARGEST: Final = 512 << 20  # bytes of sources that are compared at once

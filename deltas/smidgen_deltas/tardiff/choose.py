@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from smidgen_deltas import zstd
+from smidgen_deltas.engine.packed import looks_packed
 from smidgen_deltas.engine.pairing import Candidate, Pairing
 from smidgen_deltas.engine.similar import Similar, alike
-from smidgen_deltas.ostree.static.choose import looks_packed
 from smidgen_deltas.tardiff.alignment import alignment
 from smidgen_deltas.tardiff.bodies import Body
 from smidgen_deltas.tardiff.old_tree import OldFile

@@ -8,19 +8,20 @@ between them, or the bytes as they are; weighed by a quick compression.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
 from smidgen_deltas import zstd
+from smidgen_deltas.engine.aligned import aligned
+from smidgen_deltas.engine.packed import looks_packed
 from smidgen_deltas.engine.pairing import Candidate, Pairing
 from smidgen_deltas.engine.similar import Similar, alike
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.ostree.static.bsdiff import make_bsdiff
 from smidgen_deltas.ostree.static.commits import FileFacts, ObjectReader, content
-from smidgen_deltas.ostree.static.copies import aligned, equal_runs, joined, split_sources
+from smidgen_deltas.ostree.static.copies import equal_runs, joined, split_sources
 from smidgen_deltas.ostree.static.steps import Copied, Literal, Patched, Step
 
 SMALLEST: Final = 64  # bytes; no way to a smaller file is cheaper than the file
@@ -33,9 +34,6 @@ LARGEST_PATCH: Final = 64 << 20  # a client holds source and result of a bsdiff 
 LARGEST_JOINED: Final = 128 << 20
 COPY_COST: Final = 7  # bytes of an operation, about
 SOURCE_COST: Final = 36
-SAMPLE: Final = 1 << 16
-PACKED: Final = 0.97
-_COMPRESSED: Final = re.compile(r"\.(?:[gx]z|bz2|zst|lz4|png|jpe?g|zip|jar)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +132,6 @@ def _copies(
     fresh = b"".join(step.data for step in steps if isinstance(step, Literal))
     used = {step.source for step in steps if isinstance(step, Copied)}
     return Way(tuple(steps), _estimate(fresh) + COPY_COST * len(steps) + SOURCE_COST * len(used))
-
-
-def looks_packed(path: str, data: Buffer) -> bool:
-    """Whether the bytes are compressed already: by name, or since a sample does not become smaller."""
-    if _COMPRESSED.search(path):
-        return True
-    middle = len(data) // 2
-    sample = bytes(memoryview(data)[middle : middle + SAMPLE])
-    return len(data) >= SAMPLE and len(zstd.compress(sample, 1)) > PACKED * len(sample)
 
 
 def _estimate(data: Buffer) -> int:

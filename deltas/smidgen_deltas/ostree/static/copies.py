@@ -9,34 +9,17 @@ from itertools import pairwise
 from mmap import mmap
 from typing import Final
 
+from smidgen_deltas.engine.aligned import Triple
 from smidgen_deltas.engine.patch import index_step
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.kernels.align import align
 from smidgen_deltas.kernels.patching import subtract
-from smidgen_deltas.ostree.static.blanked import blanked
 
 SHORTEST: Final = 24  # a copy of less costs more than the bytes
 LONG: Final = 64  # of a repetition inside a part
 STEP: Final = 8
-DEPTH: Final = 24
-GAIN: Final = 16  # a block costs 24 bytes of control, which compress to about half
 _SAME: Final = re.compile(rb"\0{%d,}" % SHORTEST)
 BLOCK: Final = 1 << 20
-
-Triple = tuple[int, int, int]
-
-
-def aligned(old: Buffer, new: Buffer) -> list[Triple]:
-    """Blocks of `new` that resemble `old`: (offset in new, offset in old, length), ascending in new.
-
-    Code is aligned with its references blanked, tables of objects by what their fields mean: a third fewer bytes for
-    kernel modules. What the blanked fields hold still is in the difference.
-    """
-    before, after = blanked(old, new) or (old, new)
-    step = index_step(len(old))
-    found = array("q", align(memoryview(before).cast("B"), memoryview(after).cast("B"), DEPTH, step, GAIN))
-    numbers = iter(found)
-    return list(zip(numbers, numbers, numbers, strict=True))
 
 
 def equal_runs(old: Buffer | mmap, new: Buffer, blocks: Sequence[Triple]) -> Iterator[Triple]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from smidgen_deltas.ostree.static.choose import SAMPLE, looks_packed
+from smidgen_deltas.engine.packed import SAMPLE, looks_packed
 from smidgen_deltas.ostree.static.commits import FileFacts, ObjectReader, content
 from smidgen_deltas.ostree.walk import Visited
 
