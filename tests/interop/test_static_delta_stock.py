@@ -9,6 +9,7 @@ import pytest
 from smidgen_deltas.ostree.deltaname import DeltaName
 from smidgen_deltas.ostree.static.describe import describe_delta
 from smidgen_deltas.ostree.static.files import DeltaFiles
+from smidgen_deltas.ostree.static.limits import PartTooLarge
 from support.ostree import ostree
 from support.static_deltas import NOISE, Commits, apply, committed, holding, made
 from support.static_site import serve_directory
@@ -41,6 +42,29 @@ def test_stock_applies_ours_offline(commits: Commits, tmp_path: Path, form: str,
     device = holding(tmp_path, origin, source)
     ostree(device, "static-delta", "apply-offline", str(path))
     check(device, new)
+
+
+def test_stock_applies_parts_that_were_cut(commits: Commits, tmp_path: Path) -> None:
+    origin, old, new = commits
+    delta = made(origin, old, new, longest=4_600_000)
+    whole = len(made(origin, old, new).parts)
+    assert len(delta.parts) > whole
+    for entry, packed in zip(delta.superblock.parts, delta.parts, strict=True):
+        assert packed.payload <= min(4_600_000, entry.usize)
+    path = tmp_path / "delta"
+    path.mkdir()
+    delta.write_folder(path)
+    device = holding(tmp_path, origin, old)
+    ostree(device, "static-delta", "apply-offline", str(path))
+    check(device, new)
+
+
+def test_a_file_that_no_part_can_hold_is_refused(commits: Commits) -> None:
+    origin, old, new = commits
+    with pytest.raises(PartTooLarge) as refused:
+        made(origin, old, new, longest=4_000_000)
+    assert refused.value.detail["payload"] > refused.value.detail["limit"] == 4_000_000
+    assert str(refused.value.detail["object"]).endswith(".file")
 
 
 @pytest.mark.parametrize("mode", ["bare-user", pytest.param("bare", marks=pytest.mark.needs("root"))])

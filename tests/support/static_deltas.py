@@ -10,6 +10,7 @@ from smidgen_deltas.ostree.repo import Repository
 from smidgen_deltas.ostree.repo_writer import RepositoryWriter
 from smidgen_deltas.ostree.static.apply import apply_delta
 from smidgen_deltas.ostree.static.files import DeltaFiles
+from smidgen_deltas.ostree.static.limits import MAX_PAYLOAD
 from smidgen_deltas.ostree.static.make import MadeDelta, make_delta
 from support.ostree import ostree
 
@@ -73,9 +74,9 @@ def committed(folder: Path, mode: str = "archive") -> Commits:
     return repo, found[0], found[1]
 
 
-def made(repo: Path, source: bytes | None, target: bytes) -> MadeDelta:
+def made(repo: Path, source: bytes | None, target: bytes, longest: int = MAX_PAYLOAD) -> MadeDelta:
     with ThreadPoolExecutor(2) as executor:
-        return make_delta(Repository.open(repo), source, target, executor)
+        return make_delta(Repository.open(repo), source, target, executor, longest=longest)
 
 
 def apply(delta: Path, repo: Path) -> bytes:

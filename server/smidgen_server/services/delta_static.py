@@ -36,7 +36,7 @@ def build(work: Work, create: Callable[[str], IO[bytes]]) -> Facts:
         for number, part in enumerate(made.parts):
             part.file.seek(0)
             shutil.copyfileobj(part.file, create(name.part(number)))
-        create(name.superblock).write(made.superblock.encode())
+        create(name.superblock).write(made.superblock_file())
         return Facts(raw_size=sum(part.usize for part in made.superblock.parts))
 
 

@@ -1,8 +1,8 @@
 """Compressing a part so that stock clients of all versions can unpack it.
 
-Clients from 2026.3 on give the decoder 100 MiB. Settings were measured on updates of Debian 12 and 13: patches are
-mostly zeros, so the longest matches there are (273) save five percent; positions say nothing (pb 0); a dictionary
-beyond 16 MiB saves half a percent and costs eleven times its size in the encoder's memory.
+Clients from 2026.3 on bound the decoder's memory (`limits`). Settings were measured on updates of Debian 12 and 13:
+patches are mostly zeros, so the longest matches there are (273) save five percent; positions say nothing (pb 0); a
+dictionary beyond 16 MiB saves half a percent and costs eleven times its size in the encoder's memory.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ BLOCK: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class PackedPart:
-    """A part as it will be stored, in a temporary file. size: of the file."""
+    """A part as it will be stored, in a temporary file. size: of the file; payload: bytes before compressing."""
 
     file: IO[bytes]
     size: int
+    payload: int
     sha256: bytes
 
     def read(self) -> bytes:
@@ -47,13 +48,27 @@ def pack(pieces: Iterable[bytes | memoryview], size: int, *, stored: bool) -> Pa
         stored: that the payload does not become smaller; no time is spent on trying.
     Memory: about twelve times the dictionary.
     """
-    body = store_xz(pieces) if stored else _compressed(pieces, size)
+    counted = _Counted(pieces)
+    body = store_xz(counted) if stored else _compressed(counted, size)
     hasher = hashlib.sha256()
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller's
     for block in chain((bytes((XZ,)),), body):
         hasher.update(block)
         file.write(block)
-    return PackedPart(file, file.tell(), hasher.digest())
+    return PackedPart(file, file.tell(), counted.size, hasher.digest())
+
+
+class _Counted:
+    """Passes pieces on and counts their bytes."""
+
+    def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
+        self._pieces = pieces
+        self.size = 0
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        for piece in self._pieces:
+            self.size += len(piece)
+            yield piece
 
 
 def _compressed(pieces: Iterable[bytes | memoryview], size: int) -> Iterator[bytes]:

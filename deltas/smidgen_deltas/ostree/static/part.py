@@ -24,6 +24,7 @@ from smidgen_deltas.errors import DigestMismatch, FormatError, LimitExceeded, Si
 from smidgen_deltas.ostree import gvariant
 from smidgen_deltas.ostree.header import XATTRS, Xattrs
 from smidgen_deltas.ostree.objects import FileHeader, check_xattrs, swap32
+from smidgen_deltas.ostree.static.limits import DECODER_MEMORY
 from smidgen_deltas.ostree.static.operations import Operation, Tables, decode_operations
 from smidgen_deltas.ostree.static.superblock import PartEntry
 
@@ -32,7 +33,6 @@ MODES: Final = "a(uuu)"
 XATTR_LISTS: Final = f"a{XATTRS}"
 PLAIN: Final = 0
 XZ: Final = ord("x")
-XZ_MEMORY: Final = 192 << 20
 SLACK: Final = 64 << 20
 MAX_PAYLOAD: Final = 16 << 30
 MAX_TABLE: Final = 64 << 20  # bytes of each table and of the operations
@@ -116,7 +116,7 @@ def _unpacked(data: bytes | memoryview, entry: PartEntry) -> Iterator[bytes | me
 
 
 def _inflated(body: memoryview) -> Iterator[bytes]:
-    decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=DECODER_MEMORY)
     at = 0
     try:
         while not decoder.eof:

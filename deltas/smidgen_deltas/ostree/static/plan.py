@@ -10,7 +10,7 @@ from smidgen_deltas.engine.packed import SAMPLE, looks_packed
 from smidgen_deltas.ostree.static.commits import FileFacts, ObjectReader, content
 from smidgen_deltas.ostree.walk import Visited
 
-GOAL: Final = 72 << 20  # bytes of files in a part; 2026.3 refuses a payload of more than 512 MiB
+GOAL: Final = 72 << 20  # bytes of files in a part; far below what clients take (`limits`)
 STORED_GOAL: Final = 160 << 20  # of a part that is not compressed; copies reach no other part, and this costs no time
 CONTAINER: Final = 4 << 20  # what is larger and compressed may hold other files of its part: it comes last
 
