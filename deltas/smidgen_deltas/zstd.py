@@ -43,12 +43,16 @@ class _Source(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def compress(data: bytes | bytearray | memoryview, level: int = 19, *, checksum: bool = False) -> bytes:
-    """One frame with its content size in the header."""
+def compress(
+    data: bytes | bytearray | memoryview, level: int = 19, *, checksum: bool = False, window_log: int = 0
+) -> bytes:
+    """One frame with its content size in the header. window_log: 0 for what the level gives."""
     options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: level,
         zstd.CompressionParameter.checksum_flag: int(checksum),
     }
+    if window_log:
+        options[zstd.CompressionParameter.window_log] = window_log
     return zstd.compress(data, options=options)
 
 

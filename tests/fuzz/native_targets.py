@@ -97,7 +97,7 @@ def forged_delta(data: bytes) -> None:
         stream = choices.pick(parts)
         at = choices.number(len(stream))
         stream[at : at + choices.number(4)] = choices.take(choices.number(8))
-    frame = coding.pack(coding.Streams(*(bytes(part) for part in parts)), "fast")
+    frame = coding.pack(coding.Streams(*(bytes(part) for part in parts)), coding.Effort("fast"))
     memory = new_store()
     try:
         apply_delta(forged(number, frame, sum(len(part) for part in parts)), memory)

@@ -49,7 +49,7 @@ def test_forged_streams_are_refused_or_harmless(data: st.DataObject) -> None:
     chosen = data.draw(st.sampled_from([part for part in parts if part]))
     for _ in range(data.draw(st.integers(1, 3))):
         chosen[data.draw(st.integers(0, len(chosen) - 1))] = data.draw(st.integers(0, 255))
-    frame = coding.pack(coding.Streams(*(bytes(part) for part in parts)), "fast")
+    frame = coding.pack(coding.Streams(*(bytes(part) for part in parts)), coding.Effort("fast"))
     memory = new_store()
     with contextlib.suppress(SmidgenError):
         apply_delta(forged(number, frame, sum(len(part) for part in parts)), memory)

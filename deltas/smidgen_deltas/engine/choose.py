@@ -14,6 +14,7 @@ from typing import Final
 
 from smidgen_deltas import zstd
 from smidgen_deltas.engine.frames import Coded, Needs
+from smidgen_deltas.engine.gate import Gate
 from smidgen_deltas.engine.large import LARGE, code_large
 from smidgen_deltas.engine.pairing import Candidate, Pairing
 from smidgen_deltas.engine.patch import PLAIN, make_patch
@@ -23,19 +24,23 @@ from smidgen_deltas.engine.scratch import HELD, spool
 from smidgen_deltas.engine.similar import Similar, alike, match_streams
 from smidgen_deltas.engine.sources import Buffer, Tree
 from smidgen_deltas.engine.unpackers import registry
-from smidgen_deltas.engine.unpackers.base import Budget, CpuClass, Unpacked
+from smidgen_deltas.engine.unpackers.base import Budget, CpuClass
 from smidgen_deltas.errors import FormatError
 from smidgen_deltas.native.delta import Cpu, Transform
 from smidgen_deltas.native.delta_ops import MAX_DEPTH, Copy, Inner, Patched, Ref, Repacked, Space, Whole
 from smidgen_deltas.native.tree import ContentRef
 
 LARGEST_INNER: Final = 512 << 20
+HEAVY: Final = 8  # part of the device's memory
 WORTH_LOOKING: Final = 512  # bytes; what costs less is not taken apart, nor is anything else tried for it
 WORTH_SEARCHING: Final = 4096
 POOR: Final = 3  # a patch that costs more than one part in this many of the whole is worth a second look
 TOGETHER: Final = 3  # old files that are patched from as one
 MAX_TOGETHER: Final = 128 << 20
 _EXPANDS: Final = 4  # what is inside of a compressed file, compared with the file
+_ENCODER: Final = {"fast": 0, "default": 512 << 20, "best": 2 << 30}  # bytes that one encoder may take
+_AT_ONCE: Final = {"fast": 0, "default": 448 << 20, "best": 1 << 30}  # and all that run at the same time, if several
+_SHARE: Final = 2  # one target in work may take this part of a device's memory; frames need the rest
 _CPU: Final = {
     CpuClass.COPY: Cpu.NONE,
     CpuClass.LIGHT: Cpu.LIGHT,
@@ -56,6 +61,14 @@ class Settings:
     effort: str
     profile: Profile = FULL
     book: Book = field(default_factory=Forgetful)
+
+    def gate(self) -> Gate:
+        """For all encoders of one delta."""
+        return Gate(_AT_ONCE[self.effort])
+
+    def budget(self, gate: Gate) -> Budget:
+        """For looking inside files: no encoder is tried that this machine or the devices have no memory for."""
+        return Budget(LARGEST_INNER, memory=min(_ENCODER[self.effort], self.profile.memory // _SHARE), gate=gate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +92,15 @@ class _Source:
 class Chooser:
     """Codes the files of one new tree; by several threads at once. `targets`: new contents in the order of rebuilding.
 
+    gate: what encoders share that run at the same time.
     Nothing in here raises FormatError for what the files contain; what their `open` raises goes through.
     """
 
-    def __init__(self, old: Sequence[Tree], new: Tree, targets: Sequence[int], first: int, settings: Settings) -> None:
+    def __init__(
+        self, old: Sequence[Tree], new: Tree, targets: Sequence[int], first: int, settings: Settings, gate: Gate
+    ) -> None:
         self._old, self._new, self._settings = old, new, settings
+        self._budget = settings.budget(gate)
         self._space = Space.SOURCE if new.document is None else Space.CONTENT
         pairs = [(tree, *entry) for tree in old for entry in zip(tree.contents, tree.paths, strict=True)]
         self._sources = [_Source(*entry) for entry in pairs]
@@ -130,6 +147,10 @@ class Chooser:
 
     def is_large(self, index: int) -> bool:
         return self._new.contents[index].size > LARGE
+
+    def is_heavy(self, coded: Coded) -> bool:
+        """Whether a file should rather come in parts: stored as one it takes too much of the device's memory."""
+        return coded.weight > self._settings.profile.memory // HEAVY
 
     def cost(self, index: int) -> int:
         """Roughly the bytes that will be looked at for a file: more than its size if it is compressed."""
@@ -224,20 +245,24 @@ class Chooser:
         return tuple(found)
 
     def _code_inside(self, data: Buffer, pair: Old | None, number: int, depth: int) -> Coded | None:
-        found = take_apart(data, Budget(output=LARGEST_INNER), self._settings.book)
+        found = take_apart(data, self._budget, self._settings.book)
         if found is None or not found.streams:
             return None
         found = replace(found, streams=tuple(spool(stream) for stream in found.streams))
-        needs = self._needs(found)
-        if not self._settings.profile.allows(found.name, needs.cpu, needs.memory):
+        cost = registry.cost(found.name, found.version, found.recipe)
+        sizes = [len(stream) for stream in found.streams]
+        held = sum(size for size in sizes if size <= HELD)
+        if not self._settings.profile.allows(found.name, _CPU[cost.cpu], _SHARE * (cost.memory + held)):
             return None
         transform = Transform(found.name, found.version)
         inner = [
             (len(stream), self._code(stream, old, number, depth + 1))
             for stream, old in zip(found.streams, self._old_streams(transform, pair, found.streams), strict=True)
         ]
+        needs = Needs(cost.memory, 0, _CPU[cost.cpu])  # of one stream after the other, then of all together
         for _, coded in inner:
-            needs = needs.together(coded.needs)
+            needs = needs.either(coded.needs)
+        needs = needs.together(Needs(held, sum(sizes) - held))
         return Coded(
             Repacked(transform, len(found.recipe), tuple(_inner(size, coded) for size, coded in inner)),
             b"".join(coded.control for _, coded in inner),
@@ -247,13 +272,6 @@ class Chooser:
             _estimate(found.recipe) + 4 + sum(coded.weight for _, coded in inner),
             needs,
         )
-
-    @staticmethod
-    def _needs(found: Unpacked) -> Needs:
-        cost = registry.cost(found.name, found.version, found.recipe)
-        sizes = [len(stream) for stream in found.streams]
-        held = sum(size for size in sizes if size <= HELD)
-        return Needs(cost.memory + held, sum(sizes) - held, _CPU[cost.cpu])
 
     @staticmethod
     def _old_streams(transform: Transform, pair: Old | None, news: Sequence[Buffer]) -> list[Old | None]:
@@ -277,7 +295,7 @@ class Chooser:
             olds = olds[:1]
         data = olds[0].data if len(olds) == 1 else b"".join(old.data for old in olds)
         predicted = Needs(2 * len(new) + len(data) // 4)
-        predict = predicted.memory <= self._settings.profile.memory
+        predict = _SHARE * predicted.memory <= self._settings.profile.memory
         patch = make_patch(data, new, self._settings.effort, predict=predict)
         op = Patched(
             tuple(old.ref for old in olds), patch.transform, len(patch.control), len(patch.diff), len(patch.extra)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO, Final
 
 from smidgen_deltas.engine import coding
+from smidgen_deltas.engine.gate import OPEN, Gate
 from smidgen_deltas.engine.profile import Profile
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.native.delta import Cpu, FrameInfo, Transform
@@ -20,6 +21,7 @@ from smidgen_deltas.native.delta_ops import Part, TargetOp, encode_op
 
 FRAME_RAW: Final = 16 << 20
 _IN_WORK: Final = 2
+_SHARE: Final = 16  # a frame is full at this part of the device's memory: with one more file in it, it takes half
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +66,17 @@ class Coded:
 class FrameWriter:
     """Collects coded files and writes a frame whenever the streams are large enough."""
 
-    def __init__(self, out: IO[bytes], effort: str, profile: Profile, executor: Executor) -> None:
+    def __init__(self, out: IO[bytes], effort: str, profile: Profile, executor: Executor, gate: Gate = OPEN) -> None:
         self.infos: list[FrameInfo] = []
         self.transforms: dict[Transform, int] = {}
         self.needs = Needs()
         self._out = out
-        self._effort = effort
-        self._profile = profile
-        self._limit = min(FRAME_RAW, profile.memory // 4)
+        self._limit = min(FRAME_RAW, profile.memory // _SHARE)
+        self._effort = coding.Effort(effort, profile.quick, min(coding.MAX_DICTIONARY, self._limit.bit_length() - 1))
         self._executor = executor
-        self._packing: deque[tuple[Future[bytes], int, int, bool]] = deque()
+        self._gate = gate
+        self._packing: deque[_Packing] = deque()
+        self._frame = Needs()
         self._start()
 
     def _start(self) -> None:
@@ -100,11 +103,15 @@ class FrameWriter:
             return
         streams = coding.Streams(bytes(self._ops), *(bytes(stream) for stream in self._streams))
         raw = sum(len(part) for part in streams.parts())
-        future = self._executor.submit(coding.pack, streams, self._effort, quick=self._profile.quick)
-        self._packing.append((future, raw, self._count, inside))
+        needs = Needs(*self._effort.unpacking(streams))
+        self._packing.append(_Packing(self._executor.submit(self._pack, streams), raw, self._count, inside, needs))
         self._start()
         while len(self._packing) > _IN_WORK:
             self._write()
+
+    def _pack(self, streams: coding.Streams) -> bytes:
+        with self._gate.hold(self._effort.packing(streams)):
+            return coding.pack(streams, self._effort)
 
     def finish(self) -> None:
         """Close the last frame and wait for all."""
@@ -112,16 +119,28 @@ class FrameWriter:
         while self._packing:
             self._write()
 
-    @property
-    def memory(self) -> int:
-        """Bytes that a frame takes: as stored, its streams, and the dictionary while one of them is decoded."""
-        return max((info.size + 2 * info.raw for info in self.infos), default=0)
+    def all_needs(self) -> Needs:
+        """What the whole delta takes on the device: one frame, stored and decoded, and one target in work."""
+        return self.needs.together(self._frame)
 
     def _size(self) -> int:
         return sum(len(stream) for stream in self._streams)
 
     def _write(self) -> None:
-        future, raw, count, inside = self._packing.popleft()
-        stored = future.result()
-        self.infos.append(FrameInfo(len(stored), raw, count, hashlib.sha256(stored).digest(), inside))
+        packing = self._packing.popleft()
+        stored = packing.stored.result()
+        digest = hashlib.sha256(stored).digest()
+        self.infos.append(FrameInfo(len(stored), packing.raw, packing.count, digest, packing.inside))
+        self._frame = self._frame.either(packing.needs.together(Needs(2 * len(stored))))
         self._out.write(stored)
+
+
+@dataclass(frozen=True, slots=True)
+class _Packing:
+    """A frame that is being compressed. needs: for decoding it, beside what is stored."""
+
+    stored: Future[bytes]
+    raw: int
+    count: int
+    inside: bool
+    needs: Needs

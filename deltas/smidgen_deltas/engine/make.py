@@ -3,7 +3,7 @@
 Results depend on the input and the settings, not on threads: each file is coded by itself, written in one order.
 Memory: the frames in work (`engine.frames`), the files that wait to be written (at most AHEAD, and about AHEAD_BYTES),
 and for each worker the two files it compares, their index (at most 4 * patch.POSITIONS bytes and a table of 64 MiB)
-and streams.
+and streams. Encoders share a gate (`engine.gate`), so that only a few large ones run at a time.
 """
 
 from __future__ import annotations
@@ -88,14 +88,15 @@ class _Maker:
         self._old = [tree for tree in old if (tree.document is None) == (new.document is None)]
         self._order = self._settle_order()
         self._first = 0 if new.document is None else 1
-        self._chooser = Chooser(self._old, new, self._order, self._first, settings)
+        self._gate = settings.gate()
+        self._chooser = Chooser(self._old, new, self._order, self._first, settings, self._gate)
 
     def run(self, out: IO[bytes], executor: Executor, announce: Announce) -> Report:
         report = Report()
         total = sum(self._new.contents[index].size for index in self._order)
         done = 0
         with tempfile.TemporaryFile() as spool:
-            frames = FrameWriter(spool, self._settings.effort, self._settings.profile, executor)
+            frames = FrameWriter(spool, self._settings.effort, self._settings.profile, executor, self._gate)
             if self._new.document is not None:
                 frames.add(self._chooser.document(self._new.document))
                 frames.end()
@@ -121,11 +122,12 @@ class _Maker:
         return report
 
     def _header(self, frames: FrameWriter) -> Header:
+        needs = frames.all_needs()
         return Header(
             root=Root.FILE if self._new.document is None else Root.TREE,
-            memory=frames.memory + frames.needs.memory,
-            scratch=frames.needs.scratch,
-            cpu=frames.needs.cpu,
+            memory=needs.memory,
+            scratch=needs.scratch,
+            cpu=needs.cpu,
             transforms=tuple(frames.transforms),
             sources=tuple(self._sources()),
             targets=tuple(self._targets()),
@@ -176,7 +178,8 @@ class _Maker:
             yield self._result(*entry)
 
     def _result(self, index: int, future: Future[Coded] | None) -> tuple[int, Iterator[Coded]]:
-        return index, iter((future.result(),)) if future else self._chooser.large(index)
+        coded = future.result() if future else None
+        return index, iter((coded,)) if coded and not self._chooser.is_heavy(coded) else self._chooser.large(index)
 
     def _line(self, index: int, ops: Sequence[TargetOp], weight: int) -> Line:
         path, size = self._new.paths[index], self._new.contents[index].size

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from smidgen_deltas import zstd
 from smidgen_deltas.engine import elf, relocatable
 from smidgen_deltas.errors import FormatError
 from smidgen_deltas.kernels.align import align
@@ -107,8 +108,10 @@ def apply_patch(patch: Patch, old: Buffer, size: int) -> Iterator[bytes]:
     return _apply_predicted(patch, control, old, size)
 
 
-def weight(patch: Patch) -> int:
-    """A quick estimate of the compressed size in bytes."""
+def weight(patch: Patch, effort: str = "best") -> int:
+    """An estimate of the compressed size in bytes; with little effort a rougher one in a tenth of the time."""
+    if effort == "fast":
+        return sum(len(zstd.compress(part, 1)) for part in (patch.control, patch.diff, patch.extra))
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 1, "lc": 0, "pb": 0}]
     return sum(
         len(lzma.compress(part, format=lzma.FORMAT_RAW, filters=filters))
@@ -201,7 +204,7 @@ def _tables_or_plain(
     masked = align(relocatable.blank(old, first), relocatable.blank(new, second), depth, step)
     found = _coded_tables(old, new, array("q", masked), first)
     plain = plain_patch(old, new, array("q", align(_c(old), _c(new), depth, step)))
-    if weight(plain) <= weight(found) or b"".join(apply_patch(found, old, len(new))) != new:
+    if weight(plain, effort) <= weight(found, effort) or b"".join(apply_patch(found, old, len(new))) != new:
         return plain
     return found
 

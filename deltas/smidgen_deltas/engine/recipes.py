@@ -27,7 +27,10 @@ _SCHEMA: Final = "CREATE TABLE recipe (sha256 BLOB PRIMARY KEY, name TEXT, versi
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """How a file was taken apart. name: "" when it could not be; streams: digest of what was inside."""
+    """How a file was taken apart. streams: digest of what was inside.
+
+    name: "" when it could not be, with encoders of at most `version` MiB.
+    """
 
     name: str
     version: int
@@ -93,14 +96,14 @@ def take_apart(data: Buffer, budget: Budget, book: Book) -> Unpacked | None:
     sha256 = hashlib.sha256(data).digest()
     known = book.find(sha256)
     if known is not None:
-        if not known.name:
+        if not known.name and known.version >= budget.memory >> 20:
             return None
-        found = _again(data, budget, known)
+        found = _again(data, budget, known) if known.name else None
         if found is not None:
             return found
     found = registry.unpack(data, budget)
     if found is None:
-        book.note(sha256, Known("", 0, b"", b""))
+        book.note(sha256, Known("", budget.memory >> 20, b"", b""))
     elif len(found.recipe) <= MAX_RECIPE:
         book.note(sha256, Known(found.name, found.version, _digest(found.streams), found.recipe))
     return found
@@ -131,5 +134,5 @@ def _digest(streams: Sequence[Buffer]) -> bytes:
 
 
 def _generation() -> int:
-    names = ",".join(f"{one.name}-{one.version}" for one in registry.UNPACKERS)
+    names = "2:" + ",".join(f"{one.name}-{one.version}" for one in registry.UNPACKERS)
     return int.from_bytes(hashlib.sha256(names.encode()).digest()[:4], "little") >> 1

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
+from smidgen_deltas.engine.gate import OPEN, Gate
+from smidgen_deltas.engine.scratch import collect
 from smidgen_deltas.errors import FormatError, LimitExceeded
 
 Data = bytes | memoryview
@@ -58,6 +61,7 @@ class Budget:
     memory: encoders that need more are not tried.
     share: largest recipe of a corrected deflate stream, as a part of the compressed bytes.
     depth: levels of nesting.
+    gate: what encoders that run at the same time share.
     """
 
     output: int = 1 << 30
@@ -65,6 +69,7 @@ class Budget:
     memory: int = 2 << 30
     share: float = 0.1
     depth: int = 4
+    gate: Gate = OPEN
 
     def start(self) -> Allowance:
         return Allowance(self, time.monotonic() + self.seconds)
@@ -85,6 +90,14 @@ class Allowance:
             raise BudgetSpent("unpacked content is larger than allowed", limit=self.budget.output)
         if time.monotonic() > self._deadline:
             raise BudgetSpent("unpacking takes longer than allowed", seconds=self.budget.seconds)
+
+    def affords(self, memory: int) -> bool:
+        """Whether an encoder may take so many bytes."""
+        return memory <= self.budget.memory
+
+    def encoder(self, memory: int) -> AbstractContextManager[None]:
+        """For as long as an encoder of `memory` bytes runs; waits for others that take too much beside it."""
+        return self.budget.gate.hold(memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,35 +187,37 @@ class Decoder(Protocol):
     def eof(self) -> bool: ...
 
     @property
+    def needs_input(self) -> bool: ...
+
+    @property
     def unused_data(self) -> bytes: ...
 
     def decompress(self, data: Data, max_length: int = -1) -> bytes: ...
 
 
-def decode_all(make: Callable[[], Decoder], data: memoryview, limit: int) -> bytes:
-    """The content of all streams or frames in `data`, one after another.
+def decode_all(make: Callable[[], Decoder], data: memoryview, limit: int) -> Data:
+    """The content of all streams or frames in `data`, one after another. Much of it is not held in memory.
 
     Raises LimitExceeded above `limit` bytes, RecipeInvalid when the last one is not complete; and what decoders raise.
     """
-    parts: list[bytes] = []
-    produced = 0
-    rest: Data = data
-    while rest:
+    return collect(_decoded(make, data, limit))
+
+
+def _decoded(make: Callable[[], Decoder], data: memoryview, limit: int) -> Iterator[bytes]:
+    at = produced = 0
+    while at < len(data):
         decoder = make()
-        part = decoder.decompress(rest, limit + 1 - produced)
-        produced += len(part)
-        if produced > limit:
-            raise LimitExceeded("content is larger than allowed", limit=limit)
-        if not decoder.eof:
-            raise RecipeInvalid("compressed content ends early", produced=produced)
-        parts.append(part)
-        rest = decoder.unused_data
-    return joined(parts)
-
-
-def joined(parts: Sequence[bytes]) -> bytes:
-    """All of `parts`; a single one as it is, since a copy of a large content is the most that an unpacker holds."""
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        while not decoder.eof:
+            block = data[at : at + BLOCK] if decoder.needs_input else b""
+            if decoder.needs_input and not block:
+                raise RecipeInvalid("compressed content ends early", produced=produced)
+            at += len(block)
+            piece = decoder.decompress(block, BLOCK)
+            produced += len(piece)
+            if produced > limit:
+                raise LimitExceeded("content is larger than allowed", limit=limit)
+            yield piece
+        at -= len(decoder.unused_data)
 
 
 def same(parts: Iterable[Data], expected: memoryview) -> bool:

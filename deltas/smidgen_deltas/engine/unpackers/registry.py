@@ -6,7 +6,7 @@ A (name, version) pair means the same bytes for ever; a change of any output is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from smidgen_deltas.engine.unpackers.ar import ArUnpacker
@@ -171,7 +171,7 @@ def nested(data: Data, budget: Budget) -> Node | None:
     unpacked = unpack(data, budget)
     if not unpacked:
         return None
-    inner = Budget(budget.output, budget.seconds, budget.memory, budget.share, budget.depth - 1)
+    inner = replace(budget, depth=budget.depth - 1)
     return Node(unpacked, tuple(nested(stream, inner) for stream in unpacked.streams))
 
 

@@ -186,7 +186,12 @@ class XzUnpacker:
         except (lzma.LZMAError, EOFError, MemoryError):
             return None
         for recipe in _candidates(data, stream):
-            if _memory(recipe) <= allowance.budget.memory and _matches(recipe, stream, plain, data, allowance):
+            needed = _memory(recipe)
+            if not allowance.affords(needed):
+                continue
+            with allowance.encoder(needed):
+                found = _matches(recipe, stream, plain, data, allowance)
+            if found:
                 return Split(recipe.encode(), (plain,))
         return None
 
@@ -214,17 +219,11 @@ class XzUnpacker:
         return f"{len(vectors.XZ_DIGESTS)} encoder settings, x86 filter, two blocks"
 
 
-def _decode(data: memoryview, stream: XzStream, allowance: Allowance) -> bytes:
-    """The plain bytes; LZMAError when damaged, RecipeInvalid when longer or shorter than declared."""
-    decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=allowance.budget.memory)
-    want = sum(block.plain for block in stream.blocks)
-    out = decoder.decompress(data, want + 1)
-    while not decoder.eof and len(out) <= want:
-        more = decoder.decompress(b"", want + 1 - len(out))
-        if not more:
-            break
-        out += more
-    if len(out) != want or not decoder.eof:
+def _decode(data: memoryview, stream: XzStream, allowance: Allowance) -> Data:
+    """The plain bytes; LZMAError when damaged, a FormatError when longer or shorter than declared."""
+    want, memory = sum(block.plain for block in stream.blocks), allowance.budget.memory
+    out = decode_all(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=memory), data, want)
+    if len(out) != want:
         raise RecipeInvalid("xz content is not as long as declared", expected=want, found=len(out))
     return out
 
@@ -334,7 +333,7 @@ def _encode_block(chain: list[dict[str, Any]], block: memoryview, allowance: All
     yield encoder.flush()
 
 
-def _matches(recipe: XzRecipe, stream: XzStream, plain: bytes, data: memoryview, allowance: Allowance) -> bool:
+def _matches(recipe: XzRecipe, stream: XzStream, plain: Data, data: memoryview, allowance: Allowance) -> bool:
     """Does the recipe give `data`? Framing first, which is cheap; then the data up to the first difference."""
     if not _framing_matches(recipe, stream, plain, data):
         return False
@@ -347,7 +346,7 @@ def _matches(recipe: XzRecipe, stream: XzStream, plain: bytes, data: memoryview,
     return True
 
 
-def _framing_matches(recipe: XzRecipe, stream: XzStream, plain: bytes, data: memoryview) -> bool:
+def _framing_matches(recipe: XzRecipe, stream: XzStream, plain: Data, data: memoryview) -> bool:
     """Is everything but the LZMA2 data what we would write?"""
     view, at = memoryview(plain), 0
     framing = [stream_header(stream.check)]

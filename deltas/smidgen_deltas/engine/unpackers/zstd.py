@@ -16,6 +16,7 @@ from functools import cache
 from typing import ClassVar, Final
 
 from smidgen_deltas import zstd
+from smidgen_deltas.engine.scratch import collect
 from smidgen_deltas.engine.unpackers import vectors
 from smidgen_deltas.engine.unpackers.base import (
     MAX_OUTPUT,
@@ -29,7 +30,6 @@ from smidgen_deltas.engine.unpackers.base import (
     Split,
     blocks,
     decode_all,
-    joined,
     only_stream,
     same,
 )
@@ -79,6 +79,10 @@ _LEAST_TABLES: Final[dict[int, int]] = {  # asking level 22 for its window would
 }
 SMALL: Final = 1 << 18  # bytes; for contents of known size up to this, levels have other parameters
 PROBE: Final = 1 << 17  # bytes encoded to see whether a setting is worth a full run
+# Tables and window of the levels (clevels.h) and what threads add; the rest takes at most this much.
+_MEMORY: Final = {22: 800 * MIB, 21: 224 * MIB, 20: 160 * MIB, 19: 112 * MIB, 18: 96 * MIB}
+_OTHERS: Final = 64 * MIB
+_LONG: Final = 192 * MIB  # for a window of 2 ** MAX_WINDOW_LOG and the table of long matches
 _SECONDS: Final = {22: 1.0, 21: 0.8, 20: 0.7, 19: 0.5, 18: 0.4, 17: 0.35, 16: 0.3, 15: 0.15, 14: 0.12, 13: 0.12}
 
 
@@ -103,6 +107,11 @@ class ZstdSetting:
         if level > 22 + _NEGATIVE or flags > 15 or window_log and not 10 <= window_log <= MAX_WINDOW_LOG:
             raise RecipeInvalid("zstd recipe is out of range")
         return cls(level - _NEGATIVE, bool(flags & 1), bool(flags & 2), bool(flags & 4), window_log, bool(flags & 8))
+
+    @property
+    def memory(self) -> int:
+        """Bytes that encoding takes, about."""
+        return _MEMORY.get(self.level, _OTHERS) + _LONG * (self.window_log > 0)
 
     def encoder(self, library: Library, size: int) -> Encoder:
         """For a frame of `size` plain bytes. RecipeInvalid when libzstd refuses the parameters."""
@@ -173,13 +182,13 @@ class ZstdUnpacker:
     def unpack(self, data: memoryview, allowance: Allowance) -> Split | None:
         library = self._library()
         frames: list[tuple[ZstdSetting, int]] = []
-        plain: list[bytes] = []
+        plain: list[Data] = []
         left = allowance.budget.output
         at = 0
         try:
             while at < len(data) and len(frames) < MAX_FRAMES:
                 end = at + zstd.frame_size(data[at:])
-                part = _decode(data[at:end], left)
+                part = decode_all(zstd.Decompressor, data[at:end], left)
                 found = _find(library, data[at:end], part, frames[-1][0] if frames else None, allowance)
                 if not found:
                     return None
@@ -189,7 +198,7 @@ class ZstdUnpacker:
                 at = end
         except (zstd.ZstdError, MemoryError):
             return None
-        return Split(_encode_recipe(frames), (joined(plain),)) if at == len(data) else None
+        return Split(_encode_recipe(frames), (_joined(plain),)) if at == len(data) else None
 
     def reveal(self, data: memoryview, limit: int) -> tuple[Data, ...]:
         try:
@@ -210,7 +219,7 @@ class ZstdUnpacker:
         frames = decode_recipe(recipe)
         level = max(setting.level for setting, _ in frames)
         cpu = CpuClass.LIGHT if level < 13 else CpuClass.HEAVY if level < 22 else CpuClass.EXTREME
-        return Cost(cpu, _SECONDS.get(level, 0.05), 64 * MIB << max(0, (level - 15) // 2))
+        return Cost(cpu, _SECONDS.get(level, 0.05), max(setting.memory for setting, _ in frames))
 
     def self_test(self) -> str:
         library = self._library()
@@ -229,12 +238,8 @@ class ZstdUnpacker:
         return library
 
 
-def _decode(frame: memoryview, limit: int) -> bytes:
-    decoder = zstd.Decompressor()
-    out = decoder.decompress(frame, limit + 1)
-    if len(out) > limit or not decoder.eof:
-        raise RecipeInvalid("zstd content is larger than allowed", limit=limit)
-    return out
+def _joined(parts: Sequence[Data]) -> Data:
+    return parts[0] if len(parts) == 1 else collect(parts)
 
 
 def encode_frame(
@@ -279,7 +284,7 @@ def decode_recipe(recipe: bytes) -> list[tuple[ZstdSetting, int]]:
 
 
 def _find(
-    library: Library, frame: memoryview, plain: bytes, usual: ZstdSetting | None, allowance: Allowance
+    library: Library, frame: memoryview, plain: Data, usual: ZstdSetting | None, allowance: Allowance
 ) -> ZstdSetting | None:
     """The setting that gives `frame`, trying first the one that the frame before had."""
     header = read_header(frame)
@@ -287,16 +292,21 @@ def _find(
         return None
     view = memoryview(plain)
     fits = usual is not None and usual.sized == (header.size is not None)
-    if usual and fits and same(encode_frame(library, usual, view, allowance), frame):
-        return usual
+    if usual and fits:
+        with allowance.encoder(usual.memory):
+            if same(encode_frame(library, usual, view, allowance), frame):
+                return usual
     for setting in candidates(library, header):
         allowance.check()
-        if not promising(library, setting, view, frame, len(view)):
+        if not allowance.affords(setting.memory):
             continue
-        for threaded in (True, False):
-            found = replace(setting, threaded=threaded)
-            if same(encode_frame(library, found, view, allowance), frame):
-                return found
+        with allowance.encoder(setting.memory):
+            if not promising(library, setting, view, frame, len(view)):
+                continue
+            for threaded in (True, False):
+                found = replace(setting, threaded=threaded)
+                if same(encode_frame(library, found, view, allowance), frame):
+                    return found
     return None
 
 

@@ -76,8 +76,14 @@ class BundledLibrary:
         return BundledEncoder(options, size)
 
 
-class _Buffer(ctypes.Structure):
-    """ZSTD_inBuffer and ZSTD_outBuffer, which have the same shape."""
+class _In(ctypes.Structure):
+    """ZSTD_inBuffer. Neither of the two is made by ctypes.cast, whose results are garbage only a collection finds."""
+
+    _fields_ = (("data", ctypes.c_char_p), ("size", ctypes.c_size_t), ("at", ctypes.c_size_t))
+
+
+class _Out(ctypes.Structure):
+    """ZSTD_outBuffer."""
 
     _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t), ("at", ctypes.c_size_t))
 
@@ -109,11 +115,10 @@ class SystemEncoder:
         return self._run(b"", _END)
 
     def _run(self, block: bytes, directive: int) -> bytes:
-        source = ctypes.create_string_buffer(block, len(block))
-        taken = _Buffer(ctypes.cast(source, ctypes.c_void_p), len(block), 0)
+        taken = _In(block, len(block), 0)
         out = bytearray()
         while True:
-            given = _Buffer(ctypes.cast(self._out, ctypes.c_void_p), len(self._out), 0)
+            given = _Out(ctypes.addressof(self._out), len(self._out), 0)
             call = self._library.ZSTD_compressStream2
             left = self._check(call(self._context, ctypes.byref(given), ctypes.byref(taken), directive))
             out += ctypes.string_at(self._out, given.at)
