@@ -20,7 +20,7 @@ from smidgen_deltas.engine.pairing import Candidate, Pairing
 from smidgen_deltas.engine.patch import PLAIN, make_patch
 from smidgen_deltas.engine.profile import FULL, Profile
 from smidgen_deltas.engine.recipes import Book, Forgetful, looks_packed, take_apart
-from smidgen_deltas.engine.scratch import HELD, spool
+from smidgen_deltas.engine.scratch import HELD, collect, spool
 from smidgen_deltas.engine.similar import Similar, alike, match_streams
 from smidgen_deltas.engine.sources import Buffer, Tree
 from smidgen_deltas.engine.unpackers import registry
@@ -265,10 +265,10 @@ class Chooser:
         needs = needs.together(Needs(held, sum(sizes) - held))
         return Coded(
             Repacked(transform, len(found.recipe), tuple(_inner(size, coded) for size, coded in inner)),
-            b"".join(coded.control for _, coded in inner),
-            b"".join(coded.diff for _, coded in inner),
-            b"".join(coded.extra for _, coded in inner),
-            b"".join((found.recipe, *(coded.literal for _, coded in inner))),
+            collect(coded.control for _, coded in inner),
+            collect(coded.diff for _, coded in inner),
+            collect(coded.extra for _, coded in inner),
+            collect((found.recipe, *(coded.literal for _, coded in inner))),
             _estimate(found.recipe) + 4 + sum(coded.weight for _, coded in inner),
             needs,
         )
@@ -302,7 +302,7 @@ class Chooser:
         )
         weight = _estimate(patch.control) + _estimate(patch.diff) + _estimate(patch.extra) + 12
         needs = Needs() if patch.transform == PLAIN else predicted
-        return Coded(op, patch.control, patch.diff, patch.extra, b"", weight, needs)
+        return Coded(op, spool(patch.control), spool(patch.diff), spool(patch.extra), b"", weight, needs)
 
 
 def _inner(size: int, coded: Coded) -> Inner:

@@ -1,7 +1,7 @@
 """Grouping coded files in frames, and compressing frames while the next one is filled.
 
-Memory: the frame that is being filled and those being compressed (at most two), plus the encoder: about 12 times its
-dictionary, which is at most the frame.
+Memory: the frame that is being filled and those being compressed (at most two), but not large streams, which lie in
+files (`engine.scratch`); and the encoder: about 12 times its dictionary, which is at most the frame.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import IO, Final
 from smidgen_deltas.engine import coding
 from smidgen_deltas.engine.gate import OPEN, Gate
 from smidgen_deltas.engine.profile import Profile
+from smidgen_deltas.engine.scratch import collect
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.native.delta import Cpu, FrameInfo, Transform
 from smidgen_deltas.native.delta_ops import Part, TargetOp, encode_op
@@ -81,27 +82,29 @@ class FrameWriter:
 
     def _start(self) -> None:
         self._ops = bytearray()
-        self._streams = [bytearray() for _ in range(4)]
+        self._streams: list[list[Buffer]] = [[] for _ in range(4)]
+        self._size = 0
         self._count = 0
 
     def add(self, coded: Coded, *, complete: bool = True) -> None:
         """The next operation. complete: whether its target ends with it."""
-        if not isinstance(coded.op, Part) and self._size() and self._size() + coded.raw > 2 * self._limit:
+        if not isinstance(coded.op, Part) and self._size and self._size + coded.raw > 2 * self._limit:
             self.end()
         encode_op(self._ops, coded.op, self.transforms)
         parts = (coded.control, coded.diff, coded.extra, coded.literal)
         for stream, part in zip(self._streams, parts, strict=True):
-            stream += part
+            stream.append(part)
+        self._size += coded.raw
         self.needs = self.needs.either(coded.needs)
         self._count += complete
-        if self._size() >= self._limit:
+        if self._size >= self._limit:
             self.end(inside=not complete)
 
     def end(self, *, inside: bool = False) -> None:
         """Close the frame if there is anything in it."""
         if not self._ops:
             return
-        streams = coding.Streams(bytes(self._ops), *(bytes(stream) for stream in self._streams))
+        streams = coding.Streams(bytes(self._ops), *map(collect, self._streams))
         raw = sum(len(part) for part in streams.parts())
         needs = Needs(*self._effort.unpacking(streams))
         self._packing.append(_Packing(self._executor.submit(self._pack, streams), raw, self._count, inside, needs))
@@ -122,9 +125,6 @@ class FrameWriter:
     def all_needs(self) -> Needs:
         """What the whole delta takes on the device: one frame, stored and decoded, and one target in work."""
         return self.needs.together(self._frame)
-
-    def _size(self) -> int:
-        return sum(len(stream) for stream in self._streams)
 
     def _write(self) -> None:
         packing = self._packing.popleft()

@@ -79,9 +79,10 @@ _LEAST_TABLES: Final[dict[int, int]] = {  # asking level 22 for its window would
 }
 SMALL: Final = 1 << 18  # bytes; for contents of known size up to this, levels have other parameters
 PROBE: Final = 1 << 17  # bytes encoded to see whether a setting is worth a full run
-# Tables and window of the levels (clevels.h) and what threads add; the rest takes at most this much.
-_MEMORY: Final = {22: 800 * MIB, 21: 224 * MIB, 20: 160 * MIB, 19: 112 * MIB, 18: 96 * MIB}
-_OTHERS: Final = 64 * MIB
+# Bytes that an encoder takes, measured: from a level on its tables and window, and what each thread adds, which holds
+# a job of four windows and more.
+_MEMORY: Final = ((22, 800 * MIB), (21, 224 * MIB), (20, 160 * MIB), (18, 96 * MIB), (13, 48 * MIB), (-7, 24 * MIB))
+_THREADED: Final = ((22, 2048 * MIB), (21, 1024 * MIB), (20, 512 * MIB), (16, 192 * MIB), (-7, 112 * MIB))
 _LONG: Final = 192 * MIB  # for a window of 2 ** MAX_WINDOW_LOG and the table of long matches
 _SECONDS: Final = {22: 1.0, 21: 0.8, 20: 0.7, 19: 0.5, 18: 0.4, 17: 0.35, 16: 0.3, 15: 0.15, 14: 0.12, 13: 0.12}
 
@@ -111,7 +112,8 @@ class ZstdSetting:
     @property
     def memory(self) -> int:
         """Bytes that encoding takes, about."""
-        return _MEMORY.get(self.level, _OTHERS) + _LONG * (self.window_log > 0)
+        own, added = (next(size for level, size in table if self.level >= level) for table in (_MEMORY, _THREADED))
+        return own + added * self.threaded + _LONG * (self.window_log > 0)
 
     def encoder(self, library: Library, size: int) -> Encoder:
         """For a frame of `size` plain bytes. RecipeInvalid when libzstd refuses the parameters."""
@@ -303,10 +305,11 @@ def _find(
         with allowance.encoder(setting.memory):
             if not promising(library, setting, view, frame, len(view)):
                 continue
-            for threaded in (True, False):
-                found = replace(setting, threaded=threaded)
-                if same(encode_frame(library, found, view, allowance), frame):
-                    return found
+        for found in (replace(setting, threaded=True), setting):
+            if allowance.affords(found.memory):
+                with allowance.encoder(found.memory):
+                    if same(encode_frame(library, found, view, allowance), frame):
+                        return found
     return None
 
 
