@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from smidgen_client.deltas.outputs import replacing
-from smidgen_deltas.errors import UsageError
+from smidgen_deltas.errors import SmidgenError, UsageError
 from smidgen_deltas.ostree.repo import Repository
 from smidgen_deltas.ostree.repo_writer import RepositoryWriter, storage
 from smidgen_deltas.ostree.static.apply import apply_delta
@@ -99,14 +99,18 @@ def apply_static(delta: Path, repo: str) -> bytes:
 
     Args:
         repo: `ostree:REPO`.
-    Raises UsageError, NotFound, FormatError, IntegrityError; the repository shows nothing new then.
+    Raises UsageError, NotFound, FormatError, IntegrityError; the repository holds nothing new then.
     """
     if not repo.startswith(KIND) or not repo.removeprefix(KIND):
         raise UsageError("a static delta is applied to a repository: ostree:REPO", given=repo[:200])
     files = DeltaFiles.open(delta)
     writer = RepositoryWriter(Repository.open(repo.removeprefix(KIND)))
     with writer.transaction() as transaction:
-        applied = apply_delta(files.superblock, files.part, transaction)
+        try:
+            applied = apply_delta(files.superblock, files.part, transaction)
+        except SmidgenError:
+            transaction.discard()
+            raise
         transaction.commit()
     return applied.commit
 

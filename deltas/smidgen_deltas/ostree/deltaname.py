@@ -61,6 +61,11 @@ class DeltaName:
         """Path of its superblock, relative to the repository."""
         return f"{self.folder}/{SUPERBLOCK}"
 
+    @property
+    def commitmeta(self) -> str:
+        """Key of the commit's detached metadata inside a superblock."""
+        return f"{self.folder}/commitmeta"
+
     def part(self, number: int) -> str:
         """Path of a part, relative to the repository; also the key of an inline part."""
         return f"{self.folder}/{number}"

@@ -90,9 +90,11 @@ class RepositoryWriter:
                 # the order matters: whoever prunes takes this lock exclusively, then looks at staging folders
                 stack.enter_context(repository_lock(self.repository, exclusive=False))
                 staging = _claim(self.path / "tmp", stack)
-            yield Transaction(self, staging)
-            if not any(staging.rglob("*.*")):
-                shutil.rmtree(staging, ignore_errors=True)
+            try:
+                yield Transaction(self, staging)
+            finally:
+                if not any(staging.rglob("*.*")):
+                    shutil.rmtree(staging, ignore_errors=True)
 
 
 class Transaction:
@@ -103,6 +105,7 @@ class Transaction:
         self._staging = staging
         self._refs: list[tuple[Path, bytes]] = []
         self._staged = _recovered(staging, writer)
+        self._earlier = frozenset(self._staged)
 
     @property
     def recovered(self) -> int:
@@ -171,6 +174,14 @@ class Transaction:
                 _replace(target, commit.hex().encode() + b"\n", path / "tmp")
             self._staged.clear()
             self._refs.clear()
+
+    def discard(self) -> None:
+        """Forget what was staged by this transaction; what an earlier one left stays. Raises StorageError."""
+        with storage(self._staging):
+            for name in self._staged - self._earlier:
+                (self._staging / loose_path(name, self._writer.mode)).unlink(missing_ok=True)
+        self._staged &= self._earlier
+        self._refs.clear()
 
     def _stage(self, name: ObjectName, write: Callable[[Path], None]) -> None:
         path = self._staging / loose_path(name, self._writer.mode)

@@ -1,22 +1,24 @@
 """Applying a static delta: everything is checked before the first object, every object as it is made, the tree at last.
 
 1. The source commit is there, and so are the fallback objects; a delta alone does not bring these.
-2. Every part is unpacked and its operations are read.
+2. Every part is unpacked and its operations are read. What they read from is in the source commit, or was made before
+   in the same part: nothing else is certain to be there.
 3. Parts are carried out, in order, into a transaction, which compares each object with its name.
-4. The commit's tree is complete. Only then is the commit put.
+4. The commit's tree is complete, and all that the delta lists is in it. Only then is the commit put.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from smidgen_deltas.errors import NotFound
+from smidgen_deltas.errors import NotFound, SizeMismatch
 from smidgen_deltas.ostree.objects import ObjectName, ObjectType
-from smidgen_deltas.ostree.static.part import open_part
+from smidgen_deltas.ostree.static.located import located
+from smidgen_deltas.ostree.static.part import Part, PartInvalid, open_part
 from smidgen_deltas.ostree.static.replay import ObjectStore, replay
-from smidgen_deltas.ostree.static.superblock import Superblock
+from smidgen_deltas.ostree.static.superblock import PartEntry, Superblock, SuperblockInvalid
 from smidgen_deltas.ostree.walk import closure
 
 SHOWN: Final = 5  # objects named in an error
@@ -63,14 +65,21 @@ def apply_delta(superblock: Superblock, part: Callable[[int], bytes | memoryview
 
     Args:
         part: gives the bytes of a part by number, compared with the superblock (`files.DeltaFiles.part`).
-    Raises SourceMissing, FallbackMissing, Incomplete, FormatError, IntegrityError, StorageError.
+    Raises SourceMissing, FallbackMissing, Incomplete, FormatError, IntegrityError, StorageError; what belongs to a part
+    names it in its detail.
     """
-    _check_start(superblock, target)
-    if len(superblock.parts) > 1:
-        for number, entry in enumerate(superblock.parts):
-            open_part(part(number), entry)
+    known = _check_start(superblock, target)
+    _check_fallbacks(superblock, target)
+    opened: Part | None = None
     for number, entry in enumerate(superblock.parts):
-        replay(open_part(part(number), entry), entry.objects, target)
+        with located(part=number):
+            opened = open_part(part(number), entry)
+            _check_sources(opened, entry, known)
+    for number, entry in enumerate(superblock.parts):
+        with located(part=number):
+            if opened is None or len(superblock.parts) > 1:
+                opened = open_part(part(number), entry)
+            replay(opened, entry.objects, target)
     commit = superblock.name.target
     _check_tree(superblock, target)
     commitmeta = superblock.commitmeta()
@@ -80,14 +89,38 @@ def apply_delta(superblock: Superblock, part: Callable[[int], bytes | memoryview
     return Applied(commit, sum(len(entry.objects) for entry in superblock.parts))
 
 
-def _check_start(superblock: Superblock, target: Target) -> None:
+def _check_start(superblock: Superblock, target: Target) -> Set[bytes]:
+    """The files of the source commit, by checksum."""
     source = superblock.name.source
-    if source is not None and not target.has(ObjectName(ObjectType.COMMIT, source)):
+    if source is None:
+        return frozenset()
+    if not target.has(ObjectName(ObjectType.COMMIT, source)):
         raise SourceMissing("the delta starts from a commit that is not here", commit=source.hex())
-    wanted = (ObjectName(ObjectType.FILE, one.checksum) for one in superblock.fallbacks)
-    missing = [name for name in wanted if not target.has(name)]
+    return {one.name.checksum for one in closure(target.metadata, source) if one.data is None}
+
+
+def _check_fallbacks(superblock: Superblock, target: Target) -> None:
+    missing = [one.name for one in superblock.fallbacks if not target.has(one.name)]
     if missing:
         raise FallbackMissing("objects of the delta have to be fetched by themselves", **_named(missing))
+    for number, one in enumerate(superblock.fallbacks):
+        with target.open_file(one.checksum) as opened:
+            if opened.size != one.usize:
+                raise SizeMismatch(
+                    "fallback has the wrong size",
+                    fallback=number,
+                    object=str(one.name),
+                    expected=one.usize,
+                    found=opened.size,
+                )
+
+
+def _check_sources(part: Part, entry: PartEntry, known: Set[bytes]) -> None:
+    places = {name.checksum: number for number, name in enumerate(entry.objects) if name.type is ObjectType.FILE}
+    for number, source in part.sources():
+        if source not in known and places.get(source, number) >= number:
+            name = str(entry.objects[number]) if number < len(entry.objects) else "-"
+            raise PartInvalid("source of an object is not in the starting commit", object=name, source=source.hex())
 
 
 def _check_tree(superblock: Superblock, target: Target) -> None:
@@ -100,10 +133,13 @@ def _check_tree(superblock: Superblock, target: Target) -> None:
             raise Incomplete("the delta does not bring all of its commit", **_named([name]))
         return target.metadata(name)
 
-    files = (visited.name for visited in closure(read, commit) if visited.data is None)
-    missing = [name for name in files if not target.has(name)]
+    needed = {visited.name: visited.data is None for visited in closure(read, commit)}
+    missing = [name for name, is_file in needed.items() if is_file and not target.has(name)]
     if missing:
         raise Incomplete("the delta does not bring all of its commit", **_named(missing))
+    for where, name in superblock.listed():
+        if name not in needed:
+            raise SuperblockInvalid("delta lists an object that its commit lacks", where=where, object=str(name))
 
 
 def _named(missing: Sequence[ObjectName]) -> dict[str, object]:

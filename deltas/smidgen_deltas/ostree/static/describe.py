@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from smidgen_deltas.ostree.static.located import located
 from smidgen_deltas.ostree.static.part import open_part
 from smidgen_deltas.ostree.static.superblock import BYTE_ORDER, LITTLE, Superblock
 
@@ -48,7 +49,7 @@ def describe_delta(
         part: gives the bytes of a part by number.
     Raises what `open_part` and `part` raise.
     """
-    parts = tuple(_part(superblock, number, part(number)) for number in range(len(superblock.parts)))
+    parts = tuple(_part(superblock, number, part) for number in range(len(superblock.parts)))
     order = superblock.metadata.get(BYTE_ORDER)
     return DeltaFacts(
         source=superblock.name.source.hex() if superblock.name.source else None,
@@ -64,9 +65,10 @@ def describe_delta(
     )
 
 
-def _part(superblock: Superblock, number: int, data: bytes | memoryview) -> PartFacts:
+def _part(superblock: Superblock, number: int, part: Callable[[int], bytes | memoryview]) -> PartFacts:
     entry = superblock.parts[number]
-    opened = open_part(data, entry)
+    with located(part=number):
+        opened = open_part(part(number), entry)
     return PartFacts(
         size=entry.size,
         usize=entry.usize,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smidgen_deltas.errors import FormatError, NotFound, StorageError
-from smidgen_deltas.ostree.deltaname import SUPERBLOCK
+from smidgen_deltas.ostree.deltaname import SUPERBLOCK, DeltaName, DeltaNameInvalid
 from smidgen_deltas.ostree.static.part import check_part
 from smidgen_deltas.ostree.static.signed import decode_signed, is_signed
-from smidgen_deltas.ostree.static.superblock import MAX_FILE, Superblock, decode_superblock
+from smidgen_deltas.ostree.static.superblock import MAX_FILE, Superblock, SuperblockInvalid, decode_superblock
 
 
 class DeltaUnreadable(NotFound):
@@ -35,24 +35,39 @@ class DeltaFiles:
 
     @classmethod
     def open(cls, path: Path) -> DeltaFiles:
-        """A folder or a file, signed or not. Raises DeltaUnreadable and what `decode_superblock` raises."""
+        """A folder or a file, signed or not.
+
+        Raises DeltaUnreadable, what `decode_superblock` raises, SuperblockInvalid for a folder of a repository that is
+        named after another delta.
+        """
         file = path / SUPERBLOCK if path.is_dir() else path
         data = _read(file, MAX_FILE)
         found: tuple[bytes, ...] = ()
         if is_signed(data):
             signed = decode_signed(data)
             data, found = signed.superblock, signed.signatures
-        return cls(decode_superblock(data, MAX_FILE), data, found, file.parent)
+        superblock = decode_superblock(data, MAX_FILE)
+        _check_place(file.parent, superblock)
+        return cls(superblock, data, found, file.parent)
 
     def part(self, number: int) -> bytes | memoryview:
         """The bytes of a part, compared with the superblock. Raises DeltaUnreadable, SizeMismatch, DigestMismatch."""
-        inline = self.superblock.inline_part(number)
-        if inline is not None:
-            return inline
         entry = self.superblock.parts[number]
-        data = _mapped(self.folder / str(number), entry.size)
+        inline = self.superblock.inline_part(number)
+        data = _mapped(self.folder / str(number), entry.size) if inline is None else inline
         check_part(data, entry, number)
         return data
+
+
+def _check_place(folder: Path, superblock: Superblock) -> None:
+    """In a repository the folder is named after what the delta leads from and to."""
+    place = "/".join(folder.resolve().parts[-3:])
+    try:
+        promised = DeltaName.of_folder(place)
+    except DeltaNameInvalid:
+        return
+    if promised != superblock.name:
+        raise SuperblockInvalid("delta is in the folder of another", folder=place, delta=str(superblock.name))
 
 
 def _read(path: Path, limit: int) -> bytes:

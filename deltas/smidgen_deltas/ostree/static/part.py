@@ -7,6 +7,7 @@ Rules enforced here
  * nothing is unpacked before size and sha256 of the part's file were compared (parts inside a superblock have no digest
    of their own to go by: they are covered by the superblock's)
  * the payload is bounded by what the part says its objects are; patches may need more than that, hence the slack
+ * `usize` is what the objects come to, or more up to the payload's size, as generators declare that heed bounds on it
 """
 
 from __future__ import annotations
@@ -23,9 +24,17 @@ from typing import Final
 from smidgen_deltas.errors import DigestMismatch, FormatError, LimitExceeded, SizeMismatch, UnsupportedFeature
 from smidgen_deltas.ostree import gvariant
 from smidgen_deltas.ostree.header import XATTRS, Xattrs
-from smidgen_deltas.ostree.objects import FileHeader, check_xattrs, swap32
+from smidgen_deltas.ostree.objects import CHECKSUM_SIZE, FileHeader, check_xattrs, swap32
 from smidgen_deltas.ostree.static.limits import DECODER_MEMORY
-from smidgen_deltas.ostree.static.operations import Operation, Tables, decode_operations
+from smidgen_deltas.ostree.static.operations import (
+    Metadata,
+    Open,
+    Operation,
+    Source,
+    Tables,
+    Whole,
+    decode_operations,
+)
 from smidgen_deltas.ostree.static.superblock import PartEntry
 
 PAYLOAD: Final = "(a(uuu)aa(ayay)ayay)"
@@ -60,6 +69,25 @@ class Part:
     def is_symlink(self, mode: int) -> bool:
         return stat.S_ISLNK(self.modes[mode][2])
 
+    def made(self) -> int:
+        """Bytes of all objects that the operations make; symlinks have none."""
+        size = 0
+        for _, operation in self.operations:
+            match operation:
+                case Metadata(length=length):
+                    size += length
+                case Whole(mode=mode, size=length) | Open(mode=mode, size=length):
+                    size += 0 if self.is_symlink(mode) else length
+                case _:
+                    pass
+        return size
+
+    def sources(self) -> Iterator[tuple[int, bytes]]:
+        """What the operations read from: number of the object that is being made, checksum of a file object."""
+        for number, operation in self.operations:
+            if isinstance(operation, Source):
+                yield number, bytes(self.blob[operation.offset : operation.offset + CHECKSUM_SIZE])
+
 
 def check_part(data: bytes | memoryview, entry: PartEntry, number: int) -> None:
     """Raise SizeMismatch or DigestMismatch unless `data` is the file that the superblock names."""
@@ -75,7 +103,7 @@ def check_part(data: bytes | memoryview, entry: PartEntry, number: int) -> None:
 def open_part(data: bytes | memoryview, entry: PartEntry) -> Part:
     """Unpack a part and check its tables and operations.
 
-    Raises PartInvalid, OperationInvalid, LimitExceeded, NotNormal, ObjectInvalid, UnsupportedFeature.
+    Raises PartInvalid, OperationInvalid, LimitExceeded, NotNormal, ObjectInvalid, SizeMismatch, UnsupportedFeature.
     """
     return decode_payload(_spooled(_unpacked(data, entry)), entry)
 
@@ -96,7 +124,11 @@ def decode_payload(payload: mmap.mmap, entry: PartEntry) -> Part:
     operations = decode_operations(
         payload[slice(*operations_at)], entry.objects, Tables(len(modes), len(xattrs), blob_end - blob)
     )
-    return Part(modes, xattrs, memoryview(payload)[blob:blob_end], tuple(operations))
+    part = Part(modes, xattrs, memoryview(payload)[blob:blob_end], tuple(operations))
+    made = part.made()
+    if not made <= entry.usize <= max(made, len(payload)):
+        raise SizeMismatch("part makes another amount than it declares", usize=entry.usize, made=made)
+    return part
 
 
 def _unpacked(data: bytes | memoryview, entry: PartEntry) -> Iterator[bytes | memoryview]:

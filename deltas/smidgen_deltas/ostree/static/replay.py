@@ -16,7 +16,18 @@ from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.ostree.objects import CHECKSUM_SIZE, FileHeader, ObjectName
 from smidgen_deltas.ostree.repo import FileObject
 from smidgen_deltas.ostree.static.bsdiff import apply_bsdiff
-from smidgen_deltas.ostree.static.operations import Close, Metadata, NoSource, Open, Patch, Source, Whole, Write
+from smidgen_deltas.ostree.static.located import located
+from smidgen_deltas.ostree.static.operations import (
+    Close,
+    Metadata,
+    NoSource,
+    Open,
+    Operation,
+    Patch,
+    Source,
+    Whole,
+    Write,
+)
 from smidgen_deltas.ostree.static.part import Part, PartInvalid
 
 BLOCK: Final = 1 << 20
@@ -50,31 +61,35 @@ class _Replay:
     def __init__(self, part: Part, objects: tuple[ObjectName, ...], store: ObjectStore) -> None:
         self._part, self._objects, self._store = part, objects, store
         self._sources = _Sources(store)
+        self._source: bytes | None = None
+        self._opened: Open | None = None
+        self._steps: list[Step] = []
 
     def run(self) -> None:
-        source: bytes | None = None
-        opened: Open | None = None
-        steps: list[Step] = []
         for number, operation in self._part.operations:
-            name = self._objects[number] if self._objects else None
-            match operation:
-                case Source(offset):
-                    source = bytes(self._part.blob[offset : offset + CHECKSUM_SIZE])
-                case NoSource():
-                    source = None
-                case Open():
-                    opened, steps = operation, []
-                case Write() | Patch():
-                    steps.append((operation, source))
-                case Metadata() if name:
-                    source = None
-                    self._put_metadata(name, operation)
-                case Whole() if name:
-                    source = None
-                    self._put_whole(name, operation)
-                case Close() if opened and name:
-                    self._put_file(name, opened, steps)
-                    source = opened = None
+            if number < len(self._objects):  # behind the last object nothing is made
+                with located(object=str(self._objects[number])):
+                    self._carry_out(self._objects[number], operation)
+
+    def _carry_out(self, name: ObjectName, operation: Operation) -> None:
+        match operation:
+            case Source(offset):
+                self._source = bytes(self._part.blob[offset : offset + CHECKSUM_SIZE])
+            case NoSource():
+                self._source = None
+            case Open():
+                self._opened, self._steps = operation, []
+            case Write() | Patch():
+                self._steps.append((operation, self._source))
+            case Metadata():
+                self._source = None
+                self._put_metadata(name, operation)
+            case Whole():
+                self._source = None
+                self._put_whole(name, operation)
+            case Close() if self._opened:
+                self._put_file(name, self._opened, self._steps)
+                self._source = self._opened = None
 
     def _put_metadata(self, name: ObjectName, operation: Metadata) -> None:
         if not self._store.has(name):

@@ -1,19 +1,21 @@
 """The superblock of a static delta: what it leads to, its parts, and what is to be fetched beside it.
 
 GVariant `(a{sv}tayay(commit)aya(uayttay)a(yaytt))`: metadata, time (big-endian), from, to, the commit itself as a
-value, pairs of deltas to apply before (always empty in practice), parts, fallback objects. Version and sizes of parts
+value, pairs of deltas to apply before (always empty), parts, fallback objects. Version and sizes of parts
 and fallbacks are in the byte order of the machine that made the delta, named by the metadata key `ostree.endianness`.
 
 Rules enforced here
  * the commit inside has the checksum that the delta leads to
- * every checksum has 32 bytes, every list of objects divides into records of 33
+ * every checksum has 32 bytes, every list of objects divides into records of 33, no object comes twice
+ * what is inside under `deltas/` belongs to this delta and has the type that it should have
+ * nothing has to be applied before: no generator asks for it, and stock clients would not do it
  * parts and fallbacks are no more and no larger than the limits below
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -21,16 +23,30 @@ from smidgen_deltas.errors import DigestMismatch, FormatError, LimitExceeded, Un
 from smidgen_deltas.ostree import gvariant
 from smidgen_deltas.ostree.deltaname import DeltaName
 from smidgen_deltas.ostree.gvariant import Variant
-from smidgen_deltas.ostree.objects import CHECKSUM_SIZE, COMMIT, MAX_METADATA, ObjectName, ObjectType, swap32, swap64
+from smidgen_deltas.ostree.objects import (
+    CHECKSUM_SIZE,
+    COMMIT,
+    MAX_METADATA,
+    Commit,
+    ObjectName,
+    ObjectType,
+    swap32,
+    swap64,
+)
 
 SIGNATURE: Final = f"(a{{sv}}tayay{COMMIT}aya(uayttay)a(yaytt))"
 RECORD: Final = 1 + CHECKSUM_SIZE
 MAX_PARTS: Final = 1 << 16
 MAX_PART: Final = 4 << 30  # bytes of a part's file
 MAX_USIZE: Final = 1 << 48
+MAX_TIME: Final = 253_402_300_799  # UTC seconds: the end of the year 9999
 MAX_FILE: Final = 2 << 30  # bytes of a superblock that holds its parts; without them MAX_METADATA
 BYTE_ORDER: Final = "ostree.endianness"
-FIRST_KEYS: Final = (b"ostree.", b"deltas/")  # a superblock that has metadata, as all have, begins with a key of it
+INSIDE: Final = "deltas/"
+FIRST_KEYS: Final = (
+    b"ostree.",
+    INSIDE.encode(),
+)  # a superblock that has metadata, as all have, begins with a key of it
 LITTLE: Final = ord("l")
 BIG: Final = ord("B")
 INLINE: Final = "(yay)"
@@ -61,6 +77,10 @@ class Fallback:
     size: int
     usize: int
 
+    @property
+    def name(self) -> ObjectName:
+        return ObjectName(ObjectType.FILE, self.checksum)
+
 
 @dataclass(frozen=True, slots=True)
 class Superblock:
@@ -70,7 +90,6 @@ class Superblock:
         created: UTC seconds.
         commit: bytes of the commit object that `name.target` names.
         metadata: all keys, inline parts among them, in stored order.
-        prerequisites: as stored; clients ignore it.
     """
 
     name: DeltaName
@@ -79,7 +98,14 @@ class Superblock:
     parts: tuple[PartEntry, ...]
     fallbacks: tuple[Fallback, ...] = ()
     metadata: dict[str, Variant] = field(default_factory=lambda: {BYTE_ORDER: Variant("y", LITTLE)})
-    prerequisites: bytes = b""
+
+    def listed(self) -> Iterator[tuple[str, ObjectName]]:
+        """Every object that parts and fallbacks list, with where."""
+        for number, part in enumerate(self.parts):
+            for name in part.objects:
+                yield f"part {number}", name
+        for number, fallback in enumerate(self.fallbacks):
+            yield f"fallback {number}", fallback.name
 
     def inline_part(self, number: int) -> bytes | None:
         """The bytes of a part that is inside, as its file would be, or None. Raises SuperblockInvalid."""
@@ -94,7 +120,7 @@ class Superblock:
 
     def commitmeta(self) -> bytes | None:
         """Detached metadata of the commit, as an object, or None. Raises SuperblockInvalid."""
-        key = f"{self.name.folder}/commitmeta"
+        key = self.name.commitmeta
         found = self.metadata.get(key)
         if found is None:
             return None
@@ -113,7 +139,7 @@ class Superblock:
 
     def with_commitmeta(self, data: bytes | None) -> Superblock:
         """With the detached metadata of the commit; clients that verify commits look for it here only."""
-        key = f"{self.name.folder}/commitmeta"
+        key = self.name.commitmeta
         metadata = {name: value for name, value in self.metadata.items() if name != key}
         if data is not None:
             metadata[key] = Variant(VARDICT, gvariant.decode(VARDICT, data))
@@ -141,7 +167,7 @@ class Superblock:
                 source,
                 self.name.target,
                 commit,
-                self.prerequisites,
+                b"",
                 parts,
                 fallbacks,
             ),
@@ -163,22 +189,29 @@ def decode_superblock(data: bytes, limit: int = MAX_METADATA) -> Superblock:
         _check_length(source, "from")
     if len(before) % (2 * CHECKSUM_SIZE):
         raise SuperblockInvalid("list of deltas to apply before does not divide into pairs", length=len(before))
+    if before:
+        raise UnsupportedFeature("delta has to be applied after others", first=before[: 2 * CHECKSUM_SIZE].hex())
+    if swap64(created) > MAX_TIME:
+        raise SuperblockInvalid("delta was made at an impossible time", created=swap64(created), limit=MAX_TIME)
     body = gvariant.encode(COMMIT, commit)
     found = hashlib.sha256(body).digest()
     if found != target:
         raise DigestMismatch(
             "superblock holds another commit than it leads to", expected=target.hex(), found=found.hex()
         )
+    Commit.decode(body)
     swapped = _is_swapped(metadata, parts)
-    return Superblock(
+    superblock = Superblock(
         name=DeltaName(source or None, target),
         created=swap64(created),
         commit=body,
         parts=_parts(parts, swapped=swapped),
         fallbacks=_fallbacks(fallbacks, swapped=swapped),
         metadata=metadata,
-        prerequisites=before,
     )
+    _check_once(superblock)
+    _check_inside(superblock)
+    return superblock
 
 
 def _parts(entries: Any, *, swapped: bool) -> tuple[PartEntry, ...]:
@@ -197,6 +230,27 @@ def _parts(entries: Any, *, swapped: bool) -> tuple[PartEntry, ...]:
         _check_size(entry.usize, MAX_USIZE, f"usize of part {number}")
         found.append(entry)
     return tuple(found)
+
+
+def _check_once(superblock: Superblock) -> None:
+    """Raise SuperblockInvalid for an object that comes twice."""
+    seen: set[ObjectName] = set()
+    for where, name in superblock.listed():
+        if name in seen:
+            raise SuperblockInvalid("an object comes twice", where=where, object=str(name))
+        seen.add(name)
+
+
+def _check_inside(superblock: Superblock) -> None:
+    """Raise SuperblockInvalid for a member that belongs to another delta or has another type."""
+    name = superblock.name
+    known = {name.part(number) for number in range(len(superblock.parts))} | {name.commitmeta}
+    for key in superblock.metadata:
+        if key.startswith(INSIDE) and key not in known:
+            raise SuperblockInvalid("member of another delta is inside", key=key[:200], delta=str(name))
+    for number in range(len(superblock.parts)):
+        superblock.inline_part(number)
+    superblock.commitmeta()
 
 
 def _objects(records: bytes, number: int) -> tuple[ObjectName, ...]:
