@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,9 @@ from smidgen_deltas.errors import UsageError
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 SIDE = click.Path(path_type=Path)
+KEYS: Final = click.option(
+    "--key", "keys", multiple=True, help="A static delta must be signed by this ed25519 key (base64), or another given."
+)
 
 
 def _show(file: Path) -> dict[str, Any]:
@@ -152,21 +155,24 @@ def _make(
     help="An old file; may be given several times.",
 )
 @click.option("-o", "--output", required=True, type=SIDE, help="Where to write the result.")
+@KEYS
 @json_option
-def delta_apply(*, file: Path, old: tuple[Path, ...], output: Path, as_json: bool) -> None:
+def delta_apply(*, file: Path, old: tuple[Path, ...], output: Path, keys: tuple[str, ...], as_json: bool) -> None:
     """Rebuild the new file from a delta FILE and the old ones; every digest is checked.
 
     A static delta of ostree, in one file or a folder, is applied within a repository: --from and -o are ostree:REPO.
     A tar-diff is applied to the old tars or to the folder that they were extracted to; it has no digest of the result.
     """
-    if kind_of(file) == "ostree":
+    kind = kind_of(file)
+    _check_keys(kind, keys)
+    if kind == "ostree":
         if set(old) != {output}:
             raise UsageError("a static delta is applied within one repository: --from and -o are the same")
-        commit = apply_static(file, str(output)).hex()
+        commit = apply_static(file, str(output), keys).hex()
         text = f"{output.name} has commit {commit}, verified"
         emit({"output": str(output), "commit": commit}, as_json=as_json, text=text)
         return
-    if kind_of(file) == "tardiff":
+    if kind == "tardiff":
         size = apply_tardiff(file, old, output).size
     else:
         with contextlib.ExitStack() as stack:
@@ -180,18 +186,27 @@ def delta_apply(*, file: Path, old: tuple[Path, ...], output: Path, as_json: boo
 @click.option(
     "--from", "old", multiple=True, type=SIDE, help="Also rebuild from these old files, and forget the result."
 )
+@KEYS
 @json_option
-def delta_verify(*, file: Path, old: tuple[Path, ...], as_json: bool) -> None:
+def delta_verify(*, file: Path, old: tuple[Path, ...], keys: tuple[str, ...], as_json: bool) -> None:
     """Check a delta FILE, of any format: every digest that it has, and that it is whole."""
     kind = kind_of(file)
+    _check_keys(kind, keys)
     if kind == "smidgen":
         with contextlib.ExitStack() as stack:
             checked = verify_file(file, [stack.enter_context(open_input(path)) for path in old])
     elif old:
         raise UsageError("only deltas of smidgen's own are verified with --from", format=kind)
+    elif keys:
+        checked = int(show_static(file, keys)["size"])
     else:
         checked = int(SHOWN[kind](file)["size"])
     emit({"delta": str(file), "format": kind, "checked": checked}, as_json=as_json, text=f"{human(checked)} are right")
+
+
+def _check_keys(kind: str, keys: Sequence[str]) -> None:
+    if keys and kind != "ostree":
+        raise UsageError("only static deltas of ostree are signed by themselves", format=kind)
 
 
 @delta.command("show")

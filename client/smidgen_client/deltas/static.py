@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 from smidgen_client.deltas.outputs import replacing
 from smidgen_deltas.errors import SmidgenError, UsageError
+from smidgen_deltas.ostree.commitmeta import parse_ed25519_keys
 from smidgen_deltas.ostree.repo import Repository
 from smidgen_deltas.ostree.repo_writer import RepositoryWriter, storage
 from smidgen_deltas.ostree.static.apply import apply_delta
@@ -94,16 +96,17 @@ def _publish(made: MadeDelta, repo: Path) -> Path:
     return folder
 
 
-def apply_static(delta: Path, repo: str) -> bytes:
+def apply_static(delta: Path, repo: str, keys: Sequence[str] = ()) -> bytes:
     """Apply a static delta to a repository that has its source; the commit that is there afterwards.
 
     Args:
         repo: `ostree:REPO`.
+        keys: of ed25519, as ostree writes them; when there are any, one of them must have signed the delta.
     Raises UsageError, NotFound, FormatError, IntegrityError; the repository holds nothing new then.
     """
     if not repo.startswith(KIND) or not repo.removeprefix(KIND):
         raise UsageError("a static delta is applied to a repository: ostree:REPO", given=repo[:200])
-    files = DeltaFiles.open(delta)
+    files = _opened(delta, keys)
     writer = RepositoryWriter(Repository.open(repo.removeprefix(KIND)))
     with writer.transaction() as transaction:
         try:
@@ -115,8 +118,18 @@ def apply_static(delta: Path, repo: str) -> bytes:
     return applied.commit
 
 
-def show_static(delta: Path) -> dict[str, Any]:
-    """What a static delta holds, for people and programs. Raises NotFound, FormatError, IntegrityError."""
+def _opened(delta: Path, keys: Sequence[str]) -> DeltaFiles:
     files = DeltaFiles.open(delta)
+    if keys:
+        files.verify(parse_ed25519_keys("\n".join(keys)))
+    return files
+
+
+def show_static(delta: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """What a static delta holds, for people and programs. Raises NotFound, FormatError, IntegrityError.
+
+    keys: as for `apply_static`.
+    """
+    files = _opened(delta, keys)
     facts = asdict(describe_delta(files.superblock, len(files.data), files.part, len(files.signatures)))
     return {"format": "ostree", **facts}

@@ -25,7 +25,7 @@ ED25519: Final = "ostree.sign.ed25519"
 MAX_SIGNATURES: Final = 64
 MAX_SIGNATURE: Final = 64 << 10
 _KEY_SIZE: Final = 32
-_SIGNATURE_SIZE: Final = 64
+SIGNATURE_SIZE: Final = 64
 
 
 class SigningKeyInvalid(FormatError):
@@ -75,7 +75,7 @@ def verify_ed25519(
     tried = 0
     for signature in found:
         tried += 1
-        for key in usable if len(signature) == _SIGNATURE_SIZE else ():
+        for key in usable if len(signature) == SIGNATURE_SIZE else ():
             try:
                 Ed25519PublicKey.from_public_bytes(key).verify(signature, signed)
             except InvalidSignature:

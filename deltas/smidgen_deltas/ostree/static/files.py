@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from smidgen_deltas.errors import FormatError, NotFound, StorageError
+from smidgen_deltas.ostree.commitmeta import verify_ed25519
 from smidgen_deltas.ostree.deltaname import SUPERBLOCK, DeltaName, DeltaNameInvalid
 from smidgen_deltas.ostree.static.part import check_part
 from smidgen_deltas.ostree.static.signed import decode_signed, is_signed
@@ -49,6 +51,10 @@ class DeltaFiles:
         superblock = decode_superblock(data, MAX_FILE)
         _check_place(file.parent, superblock)
         return cls(superblock, data, found, file.parent)
+
+    def verify(self, trusted: Collection[bytes]) -> None:
+        """Raise SignatureInvalid unless one of these raw ed25519 keys signed the superblock, and what is inside."""
+        verify_ed25519(self.data, self.signatures, trusted)
 
     def part(self, number: int) -> bytes | memoryview:
         """The bytes of a part, compared with the superblock. Raises DeltaUnreadable, SizeMismatch, DigestMismatch."""

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from smidgen_deltas.errors import LimitExceeded
+from smidgen_deltas.errors import LimitExceeded, SignatureInvalid
 from smidgen_deltas.ostree import gvariant
-from smidgen_deltas.ostree.commitmeta import ED25519, SIGNATURES, signatures
+from smidgen_deltas.ostree.commitmeta import ED25519, SIGNATURE_SIZE, SIGNATURES, signatures
 from smidgen_deltas.ostree.gvariant import Variant
 from smidgen_deltas.ostree.static.superblock import MAX_FILE
 
@@ -33,11 +33,17 @@ def is_signed(data: bytes) -> bool:
 
 
 def decode_signed(data: bytes) -> SignedDelta:
-    """Raises LimitExceeded, NotNormal, SignatureInvalid for something else than signatures."""
+    """Raises LimitExceeded, NotNormal, SignatureInvalid for something else than signatures, or none of any kind."""
     if len(data) > MAX_FILE:
         raise LimitExceeded("signed delta is too large", size=len(data), limit=MAX_FILE)
-    _, superblock, found = gvariant.decode(SIGNATURE, data)
-    return SignedDelta(superblock, signatures(gvariant.encode("a{sv}", found), ED25519))
+    _, superblock, members = gvariant.decode(SIGNATURE, data)
+    if not members:
+        raise SignatureInvalid("signed delta has no signatures", size=len(data))
+    found = signatures(gvariant.encode("a{sv}", members), ED25519)
+    for number, signature in enumerate(found):
+        if len(signature) != SIGNATURE_SIZE:
+            raise SignatureInvalid("ed25519 signature has the wrong length", signature=number, length=len(signature))
+    return SignedDelta(superblock, found)
 
 
 def encode_signed(superblock: bytes, found: Iterable[bytes]) -> bytes:

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from smidgen_deltas.errors import DigestMismatch, FormatError, LimitExceeded, UnsupportedFeature
 from smidgen_deltas.ostree import gvariant
+from smidgen_deltas.ostree.commitmeta import ED25519, GPG, signatures
 from smidgen_deltas.ostree.deltaname import DeltaName
 from smidgen_deltas.ostree.gvariant import Variant
 from smidgen_deltas.ostree.objects import (
@@ -179,7 +180,8 @@ def decode_superblock(data: bytes, limit: int = MAX_METADATA) -> Superblock:
 
     Args:
         limit: of its size; MAX_FILE for files that hold their parts.
-    Raises LimitExceeded, NotNormal, SuperblockInvalid, UnsupportedFeature, DigestMismatch, ObjectInvalid.
+    Raises LimitExceeded, NotNormal, SuperblockInvalid, UnsupportedFeature, DigestMismatch, ObjectInvalid,
+    SignatureInvalid.
     """
     if len(data) > limit:
         raise LimitExceeded("superblock is too large", size=len(data), limit=limit)
@@ -242,7 +244,8 @@ def _check_once(superblock: Superblock) -> None:
 
 
 def _check_inside(superblock: Superblock) -> None:
-    """Raise SuperblockInvalid for a member that belongs to another delta or has another type."""
+    """Raise SuperblockInvalid for a member that belongs to another delta or has another type, SignatureInvalid for
+    detached metadata whose signatures are none."""
     name = superblock.name
     known = {name.part(number) for number in range(len(superblock.parts))} | {name.commitmeta}
     for key in superblock.metadata:
@@ -250,7 +253,10 @@ def _check_inside(superblock: Superblock) -> None:
             raise SuperblockInvalid("member of another delta is inside", key=key[:200], delta=str(name))
     for number in range(len(superblock.parts)):
         superblock.inline_part(number)
-    superblock.commitmeta()
+    commitmeta = superblock.commitmeta()
+    if commitmeta is not None:
+        for kind in (GPG, ED25519):
+            signatures(commitmeta, kind)
 
 
 def _objects(records: bytes, number: int) -> tuple[ObjectName, ...]:
