@@ -9,8 +9,8 @@ Sources: System V ABI, chapter 4 (headers, symbols, relocations); Linux, Documen
 
 from __future__ import annotations
 
+import os
 import struct
-import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -18,19 +18,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from smidgen_deltas.engine.elf import AARCH64, X86_64, section_name
+from smidgen_deltas.kernels import symbols
 from smidgen_deltas.kernels.relocatable import TableCoder, blank_relocations, blank_symbols, blank_types
 
 Buffer = bytes | bytearray | memoryview
 
 MAX_SECTIONS: Final = 1024
 MAX_SYMBOLS: Final = 1 << 18
-NAME_LIMIT: Final = 256
 _HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION: Final = struct.Struct("<IIQQQQIIQQ")
-_SYMBOL: Final = struct.Struct("<IBBH16x")
 _BTF: Final = struct.Struct("<HBBIIIII")
 _NULL, _SYMTAB, _STRTAB, _RELA, _NOBITS = 0, 2, 3, 4, 8
-_SECTION_SYMBOL: Final = 3
+_SECRET: Final = 1 << 32 | int.from_bytes(os.urandom(7))  # for hashing names
 _EXECUTABLE: Final = 4
 
 
@@ -74,13 +73,15 @@ def blank(data: Buffer, found: Object) -> bytearray:
     out = bytearray(data)
     view = memoryview(data)
     if found.symtab:
-        symbols = list(_symbols(view, found))
-        meanings = array("I", (zlib.crc32(meaning) for meaning in _meanings(view, found, symbols)))
-        places = array("q", (_place(found, kind, section) for _, kind, section in symbols))
+        table, count = _symbols(view, found)
+        known, places = array("I", bytes(4 * count)), array("q", bytes(8 * count))
+        symbols.meanings(table, known)
+        offsets = array("q", (section.offset if section.holds_bytes else -1 for section in found.sections))
+        symbols.places(table, offsets, places)
         for number, section in _tables(found):
             bias = 4 if found.sections[found.sections[number].info].flags & _EXECUTABLE else 0
-            blank_relocations(out, section.offset, section.size, meanings, places, bias)
-        blank_symbols(out, found.sections[found.symtab].offset, meanings)
+            blank_relocations(out, section.offset, section.size, known, places, bias)
+        blank_symbols(out, found.sections[found.symtab].offset, known)
     for section in found.sections:
         types = _types(view, section)
         if types:
@@ -108,10 +109,10 @@ def code(
     coder = TableCoder(old, new, diff, blocks, order, rows, decoding)
     if first.symtab and first.symtab in pairs and pairs[first.symtab] == second.symtab and first.strtab in pairs:
         coder.symbols(first.symtab, first.strtab, array("q", (pairs.get(n, -1) for n in range(len(first.sections)))))
-        symbols = _renumbered(memoryview(old), first, memoryview(new), second)
+        numbers = _renumbered(memoryview(old), first, memoryview(new), second)
         for number, section in _tables(first):
             if number in pairs:
-                coder.relocations(number, first.symtab, section.info, symbols)
+                coder.relocations(number, first.symtab, section.info, numbers)
     for number, section in enumerate(first.sections):
         types = _types(memoryview(old), section)
         if types and number and number in pairs:
@@ -160,46 +161,21 @@ def _tables(found: Object) -> Iterator[tuple[int, Section]]:
             yield number, section
 
 
-def _symbols(data: memoryview, found: Object) -> Iterator[tuple[int, int, int]]:
-    """For each symbol: where its name starts in the string table, its type, its section number."""
-    table = found.sections[found.symtab]
-    end = table.offset + min(table.size // 24, MAX_SYMBOLS) * 24
-    for name_at, info, _, section in _SYMBOL.iter_unpack(data[table.offset : end]):
-        yield name_at, info & 15, section
-
-
-def _meanings(data: memoryview, found: Object, symbols: list[tuple[int, int, int]]) -> Iterator[bytes]:
-    """What each symbol is: its name, or that of its section."""
-    table = found.sections[found.strtab]
-    strings = bytes(data[table.offset : table.offset + table.size])
-    for name_at, kind, section in symbols:
-        if kind == _SECTION_SYMBOL and section < len(found.sections):
-            yield b"\1" + found.sections[section].name.encode()
-        else:
-            yield strings[name_at : name_at + NAME_LIMIT].partition(b"\0")[0]
+def _symbols(data: memoryview, found: Object) -> tuple[symbols.SymbolTable, int]:
+    """The symbols, and how many there are. What one stands for is its name, or that of its section."""
+    table, strings = found.sections[found.symtab], found.sections[found.strtab]
+    count = min(table.size // 24, MAX_SYMBOLS)
+    sections = [b"\1" + section.name.encode() for section in found.sections]
+    made = symbols.SymbolTable(data.cast("B"), (table.offset, count), (strings.offset, strings.size), sections)
+    return made, count
 
 
 def _renumbered(old: memoryview, first: Object, new: memoryview, second: Object) -> array[int]:
-    """For each old symbol the number of the new one of the same meaning, -1 if there is none."""
-    numbers: dict[tuple[bytes, int], int] = {}
-    for number, key in _occurrences(_meanings(new, second, list(_symbols(new, second)))):
-        numbers[key] = number
-    return array(
-        "i", (numbers.get(key, -1) for _, key in _occurrences(_meanings(old, first, list(_symbols(old, first)))))
-    )
-
-
-def _occurrences(meanings: Iterator[bytes]) -> Iterator[tuple[int, tuple[bytes, int]]]:
-    seen: Counter[bytes] = Counter()
-    for number, meaning in enumerate(meanings):
-        yield number, (meaning, seen[meaning])
-        seen[meaning] += 1
-
-
-def _place(found: Object, kind: int, section: int) -> int:
-    if kind != _SECTION_SYMBOL or section >= len(found.sections) or not found.sections[section].holds_bytes:
-        return -1
-    return found.sections[section].offset
+    """For each old symbol the number of the new one that stands for the same, -1 if there is none."""
+    before, count = _symbols(old, first)
+    found = array("i", bytes(4 * count))
+    symbols.renumber(before, _symbols(new, second)[0], _SECRET, found)
+    return found
 
 
 def _types(data: memoryview, section: Section) -> tuple[int, int] | None:
