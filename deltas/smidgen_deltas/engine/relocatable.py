@@ -12,12 +12,11 @@ from __future__ import annotations
 import os
 import struct
 from array import array
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from smidgen_deltas.engine.elf import AARCH64, X86_64, section_name
+from smidgen_deltas.engine.elf import AARCH64, NAME_LIMIT, X86_64, section_name
 from smidgen_deltas.kernels import symbols
 from smidgen_deltas.kernels.relocatable import TableCoder, blank_relocations, blank_symbols, blank_types
 
@@ -29,13 +28,17 @@ _HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION: Final = struct.Struct("<IIQQQQIIQQ")
 _BTF: Final = struct.Struct("<HBBIIIII")
 _NULL, _SYMTAB, _STRTAB, _RELA, _NOBITS = 0, 2, 3, 4, 8
+_EMPTY: Final = frozenset({_NULL, _NOBITS})
+MAX_NAMES: Final = 1 << 20  # bytes of section names that are read at once
 _SECRET: Final = 1 << 32 | int.from_bytes(os.urandom(7))  # for hashing names
 _EXECUTABLE: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A section header. Offset and size lie inside the file if the section holds bytes."""
+class Section(NamedTuple):
+    """A section header. Offset and size lie inside the file if the section holds bytes.
+
+    A tuple, not a dataclass: a kernel has thousands of modules with dozens of sections each.
+    """
 
     name: str
     kind: int
@@ -47,7 +50,10 @@ class Section:
 
     @property
     def holds_bytes(self) -> bool:
-        return self.kind not in (_NULL, _NOBITS)
+        return self.kind not in _EMPTY
+
+
+_NOWHERE: Final = Section("", _NULL, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +106,7 @@ def code(
     if second is None or not len(old) or not blocks:
         return
     pairs = _matched(first, second)
-    rows = array("q")
-    for number, section in enumerate(first.sections):
-        there = second.sections[pairs[number]] if number in pairs else None
-        held = section.holds_bytes and there is not None and there.holds_bytes
-        place = (section.offset, section.size, there.offset, there.size) if held and there else (0, 0, 0, 0)
-        rows.extend((*place, int(held), int(bool(section.flags & _EXECUTABLE))))
-    coder = TableCoder(old, new, diff, blocks, order, rows, decoding)
+    coder = TableCoder(old, new, diff, blocks, order, _rows(first, second, pairs), decoding)
     if first.symtab and first.symtab in pairs and pairs[first.symtab] == second.symtab and first.strtab in pairs:
         coder.symbols(first.symtab, first.strtab, array("q", (pairs.get(n, -1) for n in range(len(first.sections)))))
         numbers = _renumbered(memoryview(old), first, memoryview(new), second)
@@ -119,6 +119,18 @@ def code(
             coder.types(number, *types)
 
 
+def _rows(first: Object, second: Object, pairs: dict[int, int]) -> array[int]:
+    """What the kernel needs of each old section: where it lies in both files, whether it does, whether it is code."""
+    rows: list[int] = []
+    for number, section in enumerate(first.sections):
+        there = second.sections[pairs[number]] if number in pairs else _NOWHERE
+        place = (0, 0, 0, 0, 0)
+        if section.kind not in _EMPTY and there.kind not in _EMPTY:
+            place = (section.offset, section.size, there.offset, there.size, 1)
+        rows += (*place, 1 if section.flags & _EXECUTABLE else 0)
+    return array("q", rows)
+
+
 def _parse(data: memoryview) -> Object | None:
     if len(data) < _HEADER.size or bytes(data[:6]) != b"\x7fELF\x02\x01":
         return None
@@ -126,33 +138,46 @@ def _parse(data: memoryview) -> Object | None:
     kind, machine, at, count, names_at = fields[1], fields[2], fields[6], fields[12], fields[13]
     if kind != 1 or machine not in (X86_64, AARCH64) or not names_at < count <= MAX_SECTIONS:
         return None
-    headers = [_SECTION.unpack_from(data, at + number * _SECTION.size) for number in range(count)]
-    names, names_end = headers[names_at][4], headers[names_at][4] + headers[names_at][5]
-    sections = []
-    for name_at, kind, flags, _, offset, size, link, info, _, _ in headers:
-        name = section_name(data, names + name_at, names_end)
-        sections.append(Section(name, kind, flags, offset, size, link, info))
-    if any(section.holds_bytes and section.offset + section.size > len(data) for section in sections):
+    if at + count * _SECTION.size > len(data):
         return None
-    tables = [number for number, section in enumerate(sections) if section.kind == _SYMTAB]
+    headers = list(_SECTION.iter_unpack(data[at : at + count * _SECTION.size]))
+    end, sections, tables = len(data), [], []
+    name_of = _names(data, headers[names_at][4], headers[names_at][5])
+    for number, (name_at, kind, flags, _, offset, size, link, info, _, _) in enumerate(headers):
+        if kind not in _EMPTY and offset + size > end:
+            return None
+        if kind == _SYMTAB:
+            tables.append(number)
+        sections.append(Section(name_of(name_at), kind, flags, offset, size, link, info))
     strings = sections[tables[0]].link if len(tables) == 1 else 0
     if 0 < strings < count and sections[strings].kind == _STRTAB:
         return Object(tuple(sections), tables[0], strings)
     return Object(tuple(sections), 0, 0)
 
 
+def _names(data: memoryview, start: int, size: int) -> Callable[[int], str]:
+    """Section names by their place in a table of strings; the table is read at once unless it is a large one."""
+    if size > MAX_NAMES:
+        return lambda at: section_name(data, start + at, start + size)
+    text = bytes(data[start : start + size]).decode("ascii", "replace") + "\0"
+    return lambda at: text[at : min(text.find("\0", at), at + NAME_LIMIT)] if at < len(text) else ""
+
+
 def _matched(first: Object, second: Object) -> dict[int, int]:
     """Old section number -> new one, by name, kind and how many such came before."""
-    numbers = {key: number for number, key in _keys(first)}
-    return {numbers[key]: number for number, key in _keys(second) if key in numbers}
+    numbers = _numbers(first)
+    return {numbers[key]: number for key, number in _numbers(second).items() if key in numbers}
 
 
-def _keys(found: Object) -> Iterator[tuple[int, tuple[str, int, int]]]:
-    seen: Counter[tuple[str, int]] = Counter()
+def _numbers(found: Object) -> dict[tuple[str, int, int], int]:
+    """Section numbers by name, kind and how many such came before."""
+    seen: dict[tuple[str, int], int] = {}
+    numbers = {}
     for number, section in enumerate(found.sections):
-        key = (section.name, section.kind)
-        yield number, (*key, seen[key])
-        seen[key] += 1
+        key = section[:2]
+        before = seen[key] = seen.get(key, -1) + 1
+        numbers[*key, before] = number
+    return numbers
 
 
 def _tables(found: Object) -> Iterator[tuple[int, Section]]:
