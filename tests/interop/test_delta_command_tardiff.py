@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from smidgen_deltas.digest import Digest
+from smidgen_deltas.oci.layout import Layout
 from support import tardiff_reader
 from support.delta_desk import Desk
 
@@ -46,6 +48,29 @@ def test_a_stock_delta_is_applied_and_shown(desk: Desk, tmp_path: Path, extracte
     shown = desk.facts("show", STOCK / "stock.tardiff")
     assert (shown["format"], shown["version"]) == ("tardiff", 1)
     assert shown["sources"] and shown["copied"] + shown["added"] + shown["literal"] == NEW.stat().st_size
+
+
+def test_the_tar_becomes_a_folder_or_a_blob(desk: Desk, tmp_path: Path) -> None:
+    delta, old = STOCK / "stock.tardiff", OLD
+    digest = Digest.of(NEW.read_bytes())
+    folder, layout = tmp_path / "folder", tmp_path / "layout"
+    done = desk.facts("apply", delta, "--from", old, "-o", f"folder:{folder}", "--expect", digest)
+    assert (done["size"], done["digest"]) == (NEW.stat().st_size, str(digest))
+    with tarfile.open(NEW) as archive:
+        for info in archive:
+            path = folder / info.name
+            if info.isfile():
+                file = archive.extractfile(info)
+                assert file is not None and path.read_bytes() == file.read()
+            assert path.is_symlink() == info.issym() and (path.is_symlink() or path.exists())
+    for _ in range(2):
+        desk.facts("apply", delta, "--from", old, "-o", f"oci:{layout}")
+    with Layout.open(layout).open_blob(digest) as reader:
+        assert reader.read(1 << 20) == NEW.read_bytes()
+    assert desk.type_in("apply", delta, "--from", old, "-o", f"folder:{folder}")[0] == 2
+    wrong = Digest.of(b"")
+    assert desk.type_in("apply", delta, "--from", old, "-o", tmp_path / "out", "--expect", wrong)[0] == 20
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "layout"}
 
 
 def test_nothing_comes_of_a_wrong_one(desk: Desk, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from smidgen_client.deltas.outputs import apply_file, read_header, replacing, ve
 from smidgen_client.deltas.static import apply_static, make_static, show_static
 from smidgen_client.deltas.tardiff import apply_tardiff, make_tardiff, show_tardiff
 from smidgen_client.progress import Progress, human, open_progress
+from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine.make import Line, Report, make
 from smidgen_deltas.engine.profile import Profile, parse_profile
 from smidgen_deltas.errors import UsageError
@@ -156,29 +157,41 @@ def _make(
 )
 @click.option("-o", "--output", required=True, type=SIDE, help="Where to write the result.")
 @KEYS
+@click.option("--expect", metavar="DIGEST", help="What a tar-diff has to make: its diff_id, sha256:… of the tar.")
 @json_option
-def delta_apply(*, file: Path, old: tuple[Path, ...], output: Path, keys: tuple[str, ...], as_json: bool) -> None:
+def delta_apply(
+    *, file: Path, old: tuple[Path, ...], output: Path, keys: tuple[str, ...], expect: str | None, as_json: bool
+) -> None:
     """Rebuild the new file from a delta FILE and the old ones; every digest is checked.
 
     A static delta of ostree, in one file or a folder, is applied within a repository: --from and -o are ostree:REPO.
-    A tar-diff is applied to the old tars or to the folder that they were extracted to; it has no digest of the result.
+    A tar-diff is applied to the old tars, lowest layer first, or to the folder that they were extracted to, and makes a
+    tar; -o folder:DIR extracts it, -o oci:DIR puts it into an OCI layout as a blob. It has no digest of the result:
+    give --expect.
     """
     kind = kind_of(file)
     _check_keys(kind, keys)
-    if kind == "ostree":
-        if set(old) != {output}:
-            raise UsageError("a static delta is applied within one repository: --from and -o are the same")
-        commit = apply_static(file, str(output), keys).hex()
-        text = f"{output.name} has commit {commit}, verified"
-        emit({"output": str(output), "commit": commit}, as_json=as_json, text=text)
-        return
-    if kind == "tardiff":
-        size = apply_tardiff(file, old, output).size
-    else:
-        with contextlib.ExitStack() as stack:
-            inputs = [stack.enter_context(open_input(path)) for path in old]
-            size = apply_file(file, inputs, output)
-    emit({"output": str(output), "size": size}, as_json=as_json, text=f"wrote {output} ({human(size)}), verified")
+    if expect and kind != "tardiff":
+        raise UsageError("only tar-diffs lack the digest of their result", format=kind)
+    facts: dict[str, Any] = {"output": str(output)}
+    match kind:
+        case "ostree":
+            if set(old) != {output}:
+                raise UsageError("a static delta is applied within one repository: --from and -o are the same")
+            commit = apply_static(file, str(output), keys).hex()
+            facts |= {"commit": commit}
+            text = f"{output.name} has commit {commit}, verified"
+        case "tardiff":
+            made = apply_tardiff(file, old, str(output), Digest.parse(expect) if expect else None)
+            facts |= {"size": made.size, "digest": str(made.digest)}
+            text = f"wrote {output} ({human(made.size)}), {made.digest}"
+        case "smidgen":
+            with contextlib.ExitStack() as stack:
+                inputs = [stack.enter_context(open_input(path)) for path in old]
+                size = apply_file(file, inputs, output)
+            facts |= {"size": size}
+            text = f"wrote {output} ({human(size)}), verified"
+    emit(facts, as_json=as_json, text=text)
 
 
 @delta.command("verify")

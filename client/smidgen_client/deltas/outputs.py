@@ -1,4 +1,4 @@
-"""Applying a delta on this machine: sources from the opened inputs, results into a scratch folder, then the output.
+"""Applying a delta on this machine: sources from the opened inputs, results into a scratch file, then the output.
 
 Nothing is at the output path before all of it was verified.
 """
@@ -6,16 +6,16 @@ Nothing is at the output path before all of it was verified.
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from smidgen_client.deltas.folders import is_folder
-from smidgen_client.deltas.inputs import Input, open_regular
-from smidgen_client.stores.extracting import extract_into
+from smidgen_client.deltas.inputs import Input, Mapped, Place, open_regular
+from smidgen_client.stores.extracting import extract_into, extract_tar, new_folder
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine.apply import Applier
 from smidgen_deltas.engine.sources import Buffer
@@ -30,62 +30,57 @@ BLOCK: Final = 1 << 20
 
 
 class Workspace:
-    """The engine's store: reads old contents from the inputs, keeps rebuilt ones as files in a folder."""
+    """The engine's store: reads old contents from the inputs, keeps rebuilt ones in one file, one behind the other."""
 
-    def __init__(self, inputs: Sequence[Input], folder: Path) -> None:
+    def __init__(self, inputs: Sequence[Input], spool: BinaryIO) -> None:
         self._inputs = inputs
         self._documents = {
             _sha256(entry.tree.document): entry.tree.document for entry in inputs if entry.tree.document is not None
         }
-        self._folder = folder
+        self._spool = spool
+        self._places: dict[bytes, Place] = {}
+        self._rebuilt = Mapped(spool, self._places)
+        self._end = 0
+        self._lock = threading.Lock()
 
     def open(self, content: ContentRef) -> Buffer:
         """Raises NotFound with the digest when no input has it."""
         document = self._documents.get(content.sha256)
         if document is not None:
             return document
-        path = self._path(content)
-        if path.exists():
-            with path.open("rb") as file:
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if content.size else b""  # type: ignore[return-value]
-        for entry in self._inputs:
-            if entry.contents.has(content.sha256):
-                return entry.contents.open(content)
+        for contents in (self._rebuilt, *(entry.contents for entry in self._inputs)):
+            if contents.has(content.sha256):
+                return contents.open(content)
         raise NotFound("a source of the delta is not in the old files", digest=content.sha256.hex(), size=content.size)
 
     @contextlib.contextmanager
     def create(self, content: ContentRef) -> Iterator[_Part]:
-        path = self._path(content)
-        part = path.with_suffix(".part")
-        try:
-            with part.open("wb") as file:
-                writer = _Part(file, part, path)
-                yield writer
-        finally:
-            part.unlink(missing_ok=True)
+        with self._lock:
+            place = Place(self._end, content.size)
+            self._end += content.size
+        yield _Part(self._spool.fileno(), place, content.sha256, self._places)
 
     def body(self, content: Content) -> Iterator[bytes]:
         """The bytes of a member, in blocks. Raises NotFound."""
         return _pieces(self.open(ContentRef(content.sha256, content.size)))
 
-    def _path(self, content: ContentRef) -> Path:
-        return self._folder / content.sha256.hex()
-
 
 class _Part:
-    """A target being written; `finish` gives it its name."""
+    """A target being written; `finish` makes it known."""
 
-    def __init__(self, file: BinaryIO, part: Path, path: Path) -> None:
-        self._file = file
-        self._part = part
-        self._path = path
+    def __init__(self, handle: int, place: Place, sha256: bytes, places: dict[bytes, Place]) -> None:
+        self._handle, self._place, self._sha256, self._places = handle, place, sha256, places
+        self._at = place.start
 
-    def write(self, data: Buffer, /) -> object:
-        return self._file.write(data)
+    def write(self, data: Buffer, /) -> None:
+        view = memoryview(data)
+        while view:
+            done = os.pwrite(self._handle, view, self._at)
+            self._at += done
+            view = view[done:]
 
-    def finish(self) -> object:
-        self._file.flush()
-        return self._part.rename(self._path)
+    def finish(self) -> None:
+        self._places[self._sha256] = self._place
 
 
 def read_header(file: BinaryIO) -> Header:
@@ -103,8 +98,9 @@ def apply_file(delta: Path, inputs: Sequence[Input], output: Path) -> int:
     A delta to a folder makes a folder; nothing, or an empty one, may be at `output`.
     Raises FormatError, IntegrityError, NotFound, UsageError; `output` is untouched then.
     """
-    with _storage(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
-        workspace = Workspace(inputs, Path(folder))
+    with _storage(output), contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}."))
+        workspace = Workspace(inputs, stack.enter_context(tempfile.TemporaryFile(dir=folder)))
         header, applier = _rebuilt(delta, workspace)
         tree = None if header.root is Root.FILE else decode_tar_tree(bytes(workspace.open(applier.root)))
         result = Path(folder) / "result"
@@ -142,8 +138,8 @@ def verify_file(delta: Path, inputs: Sequence[Input]) -> int:
     Raises FormatError, IntegrityError, NotFound.
     """
     if inputs:
-        with _storage(delta), tempfile.TemporaryDirectory() as folder:
-            header, _ = _rebuilt(delta, Workspace(inputs, Path(folder)))
+        with _storage(delta), tempfile.TemporaryFile() as spool:
+            header, _ = _rebuilt(delta, Workspace(inputs, spool))
             return header.output
     with open_regular(delta) as file:
         header = read_header(file)
@@ -167,6 +163,31 @@ def replacing(output: Path) -> Iterator[BinaryIO]:
         part.rename(output)
 
 
+@contextlib.contextmanager
+def extracting(output: Path) -> Iterator[BinaryIO]:
+    """A file for a tar, which is extracted to the new folder `output` at the end if nothing goes wrong.
+
+    Raises UsageError, StorageError, and what reading a tar raises.
+    """
+    check_folder(output)
+    with _storage(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+        with (Path(folder) / "tar").open("w+b") as tar:
+            yield tar
+            result = Path(folder) / "result"
+            handle = new_folder(result)
+            try:
+                extract_tar(handle, lambda: contextlib.nullcontext(blocks(tar)))
+            finally:
+                os.close(handle)
+        result.rename(output)
+
+
+def blocks(file: BinaryIO) -> Iterator[bytes]:
+    """All of a file, from its start."""
+    file.seek(0)
+    return iter(lambda: file.read(BLOCK), b"")
+
+
 def check_output(path: Path) -> None:
     """Raise UsageError when something other than a file is at `path`: it would be replaced, not written to."""
     if path.exists() and not path.is_file():
@@ -184,13 +205,15 @@ def _tar(tree: TarTree, workspace: Workspace) -> Iterable[Buffer]:
 
 
 def _pieces(data: Buffer) -> Iterator[bytes]:
-    view = memoryview(data)
-    for start in range(0, len(view), BLOCK):
-        yield bytes(view[start : start + BLOCK])
+    if isinstance(data, bytes):
+        yield data
+        return
+    for start in range(0, len(data), BLOCK):
+        yield bytes(data[start : start + BLOCK])
 
 
 def _write(path: Path, blocks: Iterable[Buffer]) -> int:
-    with path.open("wb") as file:
+    with path.open("wb", buffering=BLOCK) as file:
         for block in blocks:
             file.write(block)
         file.flush()

@@ -8,18 +8,23 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from smidgen_client.deltas.inputs import open_regular, open_tar
-from smidgen_client.deltas.outputs import replacing
+from smidgen_client.deltas.outputs import blocks, extracting, replacing
+from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.errors import UsageError
+from smidgen_deltas.oci.layout_writer import LayoutWriter
 from smidgen_deltas.tardiff.apply import Facts, apply_delta
 from smidgen_deltas.tardiff.make import make_delta
 from smidgen_deltas.tardiff.old_files import Folder, OpenFile
 from smidgen_deltas.tardiff.operations import Add, Copy, Data, Dictionary, Open
 from smidgen_deltas.tardiff.stream import read_operations, read_version
 from smidgen_deltas.tardiff.verify import prove, tar_files
+
+FOLDER: Final = "folder:"
+LAYOUT: Final = "oci:"
 
 
 def make_tardiff(old: Sequence[Path], new: Path, output: Path, executor: Executor) -> tuple[int, int]:
@@ -41,20 +46,32 @@ def make_tardiff(old: Sequence[Path], new: Path, output: Path, executor: Executo
         return size, len(memoryview(target))
 
 
-def apply_tardiff(delta: Path, old: Sequence[Path], output: Path) -> Facts:
+def apply_tardiff(delta: Path, old: Sequence[Path], output: str, expected: Digest | None = None) -> Facts:
     """Rebuild the uncompressed new tar.
 
-    The format has no digest of the result: that the old files are the right ones is the caller's word.
+    The format has no digest of the result: without `expected`, that the old files are the right ones is the caller's
+    word.
 
     Args:
         old: the folder that the old version was extracted to, or its tars, lowest first.
-    Raises UsageError, NotFound, StorageError, FormatError; nothing is at `output` then.
+        output: a file for the tar; `folder:DIR`, a new folder that it is extracted to; `oci:DIR`, an OCI layout that
+            gets it as a blob.
+        expected: digest of the tar, which images call its diff_id.
+    Raises UsageError, NotFound, StorageError, FormatError, IntegrityError; nothing is at `output` then.
     """
     with contextlib.ExitStack() as stack:
         opener = _opener(old, stack)
         file = stack.enter_context(open_regular(delta))
-        with replacing(output) as result:
-            return apply_delta(file, opener, result)
+        if output.startswith(FOLDER):
+            tar = stack.enter_context(extracting(Path(output.removeprefix(FOLDER))))
+        elif output.startswith(LAYOUT):
+            tar = stack.enter_context(tempfile.TemporaryFile())
+        else:
+            tar = stack.enter_context(replacing(Path(output)))
+        facts = apply_delta(file, opener, tar, expected)
+        if output.startswith(LAYOUT) and facts.digest:
+            LayoutWriter.open_or_create(output.removeprefix(LAYOUT)).put_blob(facts.digest, blocks(tar), facts.size)
+        return facts
 
 
 def show_tardiff(delta: Path) -> dict[str, Any]:

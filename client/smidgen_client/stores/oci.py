@@ -6,6 +6,7 @@ rubbish by definition.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Final
 from smidgen_client.progress import Progress
 from smidgen_client.state.stores import Install
 from smidgen_client.stores.base import Problem, Removed, Verified
-from smidgen_client.stores.extracting import new_folder
+from smidgen_client.stores.extracting import extract_tar, new_folder
 from smidgen_client.targets.oci import REVISION, OciTarget
 from smidgen_deltas.digest import Digest, DigestInvalid
 from smidgen_deltas.errors import NotFound, SizeMismatch, SmidgenError
@@ -24,12 +25,7 @@ from smidgen_deltas.oci.layout import Layout, blob_name
 from smidgen_deltas.oci.layout_writer import LayoutWriter
 from smidgen_deltas.oci.media import layer_compression
 from smidgen_deltas.oci.model import Descriptor, Index, Manifest, parse_manifest
-from smidgen_deltas.tar.entries import Entry, entry_of
-from smidgen_deltas.tar.extract import Options, extract
-from smidgen_deltas.tar.member import Member
-from smidgen_deltas.tar.pieces import Content
-from smidgen_deltas.tar.reader import TarReader
-from smidgen_deltas.tar.recipe import Splitter
+from smidgen_deltas.tar.extract import Options
 
 MAX_DEPTH: Final = 4
 MAX_TAR: Final = 1 << 40
@@ -166,31 +162,11 @@ def _hash(layout: Layout, blob: Descriptor, progress: Progress) -> int:
 
 
 def _apply(layout: Layout, layer: Descriptor, handle: int) -> int:
-    """Put one layer on top of what is below `handle`: read once for the digests, once more for the bytes."""
-    with layout.open_blob(layer.digest) as reader:
-        splitter = Splitter(open_layer(layer.media_type, reader, MAX_TAR), _unwanted)
-        contents = iter([piece for piece in splitter if isinstance(piece, Content)])
-    with layout.open_blob(layer.digest) as reader:
-        source = _Members(TarReader(open_layer(layer.media_type, reader, MAX_TAR)), contents)
-        return extract(handle, source, source.open, Options(whiteouts=True)).made.total()
+    """Put one layer on top of what is below `handle`."""
 
+    @contextlib.contextmanager
+    def read() -> Iterator[Iterator[bytes]]:
+        with layout.open_blob(layer.digest) as reader:
+            yield open_layer(layer.media_type, reader, MAX_TAR)
 
-def _unwanted(member: Member, size: int) -> None:  # noqa: ARG001 - a tar sink
-    return None
-
-
-class _Members:
-    """Entries of a tar that is read a second time, each with the content found the first time."""
-
-    def __init__(self, reader: TarReader, contents: Iterator[Content]) -> None:
-        self._reader, self._contents = reader, contents
-        self._member: Member | None = None
-
-    def __iter__(self) -> Iterator[Entry]:
-        for member in self._reader:
-            self._member = member
-            yield entry_of(member, next(self._contents) if member.stored else None)
-
-    def open(self, content: Content) -> Iterator[bytes]:  # noqa: ARG002 - it is always the present member's
-        assert self._member is not None
-        return self._member.chunks()
+    return extract_tar(handle, read, Options(whiteouts=True))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final, Protocol
 
 from smidgen_deltas.digest import Digest
@@ -37,6 +37,7 @@ class Facts:
         sources: how many times a file is opened.
         literal, added, copied: bytes of the tar that come from the delta itself, from old files changed, from old files
             as they are.
+        digest: of the tar, once it was put together.
     """
 
     size: int = 0
@@ -44,6 +45,7 @@ class Facts:
     literal: int = 0
     added: int = 0
     copied: int = 0
+    digest: Digest | None = None
 
 
 class Sink(Protocol):
@@ -96,17 +98,17 @@ def apply_delta(delta: BinaryIO, open_file: OpenFile, sink: Sink, expected: Dige
     start = delta.tell()
     facts = check(delta, open_file)
     delta.seek(start)
-    hasher = hashlib.new((expected or Digest.of(b"")).algorithm)
+    algorithm = expected.algorithm if expected else "sha256"
+    hasher = hashlib.new(algorithm)
     for block in replay(delta, open_file):
         hasher.update(block)
         sink.write(block)
-    if expected and hasher.hexdigest() != expected.hex:
+    found = Digest(algorithm, hasher.hexdigest())
+    if expected and found != expected:
         raise DigestMismatch(
-            "the delta does not make the tar that was promised",
-            expected=str(expected),
-            found=f"{expected.algorithm}:{hasher.hexdigest()}",
+            "the delta does not make the tar that was promised", expected=str(expected), found=str(found)
         )
-    return facts
+    return replace(facts, digest=found)
 
 
 class _Place:
