@@ -25,7 +25,7 @@ from smidgen_deltas.engine import elf, relocatable
 from smidgen_deltas.engine.scratch import collect
 from smidgen_deltas.errors import FormatError
 from smidgen_deltas.kernels.align import align
-from smidgen_deltas.kernels.patching import add, subtract
+from smidgen_deltas.kernels.patching import add, assemble, blocks_of, subtract
 from smidgen_deltas.kernels.references import predict
 from smidgen_deltas.wire import WireReader, put_varint, varint
 
@@ -246,6 +246,19 @@ def _read_control(patch: Patch, old_size: int, size: int) -> _Control:
         for _ in range(4 * reader.number(MAX_SEGMENTS, "segment count")):
             segments.append(reader.number(1 << 62, "segment"))
     count = reader.number(reader.left // 3, "block count")
+    blocks = array("q", bytes(24 * count))
+    covered = blocks_of(patch.control, reader.offset, old_size, size, blocks)
+    if covered < 0:
+        blocks, covered = _blocks(reader, count, old_size, size)
+    if len(patch.diff) != covered or len(patch.extra) != size - covered:
+        raise PatchCorrupt(
+            "streams do not fill the file", size=size, diff=len(patch.diff), extra=len(patch.extra), blocks=covered
+        )
+    return _Control(derived, segments, blocks)
+
+
+def _blocks(reader: WireReader, count: int, old_size: int, size: int) -> tuple[array[int], int]:
+    """As kernels.patching.blocks_of, but raises PatchCorrupt, WireCorrupt or LimitExceeded for what is wrong."""
     gaps = array("q", (reader.number(size, "gap") for _ in range(count)))
     steps = array("q", (reader.number(_MANY, "step") for _ in range(count)))
     blocks = array("q")
@@ -261,15 +274,16 @@ def _read_control(patch: Patch, old_size: int, size: int) -> _Control:
         old_at += length
         covered += length
     reader.done()
-    if len(patch.diff) != covered or len(patch.extra) != size - covered:
-        raise PatchCorrupt(
-            "streams do not fill the file", size=size, diff=len(patch.diff), extra=len(patch.extra), blocks=covered
-        )
-    return _Control(derived, segments, blocks)
+    return blocks, covered
 
 
 def _apply_plain(patch: Patch, blocks: array[int], old: memoryview, size: int) -> Iterator[bytes]:
     diff, extra = memoryview(patch.diff), memoryview(patch.extra)
+    if 0 < size <= BLOCK:
+        out = bytearray(size)
+        assemble(_c(old), blocks, diff, extra, out)
+        yield bytes(out)
+        return
     done = used = 0
     for at, old_at, length in _triples(blocks):
         yield from _pieces(extra[done - used : at - used])
