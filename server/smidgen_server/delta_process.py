@@ -31,7 +31,7 @@ from smidgen_server.index import surface
 from smidgen_server.index.base import Index
 from smidgen_server.services import delta_formats
 from smidgen_server.services.delta_cost import packs_cost
-from smidgen_server.services.delta_formats import Work
+from smidgen_server.services.delta_formats import Useless, Work
 from smidgen_server.settings import DeltaSettings, Settings
 
 LINE_SECONDS: Final = 0.5
@@ -50,6 +50,8 @@ def main() -> None:
     os.nice(5)
     try:
         say(**_run(settings, order))
+    except Useless as reason:
+        say(useless=str(reason))
     except SmidgenError as error:
         say(error=str(error))
     except NoResultFound:
@@ -83,7 +85,7 @@ def _run(settings: Settings, order: dict[str, Any]) -> dict[str, Any]:
             work = Work(index, store, sources, target, settings.deltas, executor, _Lines())
             facts = delta_formats.find(order["format"]).build(work, _creator(written, files, settings.data))
             size = sum(file.seek(0, os.SEEK_END) for file in written.values())
-            cost = packs_cost(store, sources, target)
+            cost = packs_cost(store, sources, target) if facts.cost is None else facts.cost
             if size > order["keep_share"] * cost:
                 return {"useless": f"{size} bytes save too little: the full update costs {cost}", "cost": cost}
             stored = [(name, *_store(store, file)) for name, file in written.items()]

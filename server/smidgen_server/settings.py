@@ -118,7 +118,9 @@ class DeltaSettings(Section):
     from_nothing: bool = Field(default=False, description="make a delta for devices that have nothing")
     on_demand: bool = Field(default=False, description="make a delta when a device asks for one")
     formats: tuple[str, ...] = Field(
-        default=("smidgen",), max_length=8, description='"smidgen", and "ostree": static deltas for stock clients'
+        default=("smidgen",),
+        max_length=8,
+        description='"smidgen", and for stock clients "ostree": static deltas, "tardiff": for flatpak and bootc',
     )
     policies: tuple[DeltaPolicy, ...] = Field(default=(), description="other rules for some repositories and refs")
     effort: Literal["fast", "default", "best"] = Field(default="default", description="time spent for smaller deltas")

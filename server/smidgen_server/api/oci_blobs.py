@@ -12,6 +12,7 @@ from smidgen_server.api.oci_asker import Deleter, Puller
 from smidgen_server.api.oci_paths import REPOSITORY
 from smidgen_server.api.routes import read_route
 from smidgen_server.services import oci_blobs
+from smidgen_server.services.delta_uses import begins
 
 router = APIRouter()
 PATH: Final = REPOSITORY + "/blobs/{digest}"
@@ -23,6 +24,8 @@ def get_blob(request: Request, asker: Puller, digest: str) -> Response:
     found = oci_blobs.find(asker.services, asker.name, wanted)
     if request.method == "HEAD" and asker.may("push"):
         oci_blobs.touch(asker.services, found)
+    if request.method == "GET" and begins(request.headers.get("range")):
+        asker.services.jobs.uses.add(wanted)
     return blob_response(request, asker.services, wanted, headers={"Docker-Content-Digest": str(wanted)})
 
 

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, Table, delete, func, select, update
+from sqlalchemy import Row, Select, Table, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from smidgen_server.index.base import CHUNK, insert_ignore, select_in
 from smidgen_server.index.tables.core import blob, repo
-from smidgen_server.index.tables.oci import oci_blob, oci_manifest, oci_reference, oci_tag
+from smidgen_server.index.tables.oci import oci_blob, oci_made, oci_manifest, oci_reference, oci_tag
 
 KIND: Final = "oci"
 
@@ -256,8 +256,9 @@ def delete_tag(session: Session, repo_id: int, name: str) -> bool:
 
 
 def list_tags(session: Session, repo_id: int, last: str, limit: int) -> list[str]:
-    """Tags after `last` ("" for the start), in byte order."""
-    query = select(oci_tag.c.name).where(oci_tag.c.repo_id == repo_id, oci_tag.c.name > last)
+    """Tags after `last` ("" for the start), in byte order; not those that the server set itself."""
+    pushed = ~exists().where(oci_made.c.manifest_id == oci_tag.c.manifest_id)
+    query = select(oci_tag.c.name).where(oci_tag.c.repo_id == repo_id, oci_tag.c.name > last, pushed)
     return list(session.scalars(query.order_by(oci_tag.c.name).limit(limit)))
 
 

@@ -18,6 +18,7 @@ from smidgen_deltas.errors import UsageError
 from smidgen_server.blobs.base import BlobReader
 from smidgen_server.index.base import Index
 from smidgen_server.index.deltas import SMIDGEN
+from smidgen_server.index.oci_deltas import TARDIFF
 from smidgen_server.index.static_deltas import STATIC
 from smidgen_server.index.surface import Revision
 from smidgen_server.settings import DeltaSettings
@@ -39,6 +40,7 @@ class Registered:
 FORMATS: Final[Mapping[str, Registered]] = {
     SMIDGEN: Registered("smidgen_server.services.delta_smidgen", ("ostree", "oci"), sources=4),
     STATIC: Registered("smidgen_server.services.delta_static", ("ostree",), sources=1),
+    TARDIFF: Registered("smidgen_server.services.delta_tardiff", ("oci",), sources=1),
 }
 
 
@@ -63,9 +65,13 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a delta asks of a device: see native.refdoc.DeltaOffer. Formats that do not declare it say 0."""
+    """What a delta asks of a device: see native.refdoc.DeltaOffer. Formats that do not declare it say 0.
+
+    cost: bytes of the full update, for clients to whom it is something else than packs.
+    """
 
     raw_size: int
+    cost: int | None = None
     memory: int = 0
     scratch: int = 0
     cpu: int = 0
@@ -77,13 +83,18 @@ class FormatUnknown(UsageError):
     """No such format of deltas."""
 
 
+class Useless(UsageError):
+    """There is no sense in a delta between these revisions; trying again would change nothing."""
+
+
 class Format(Protocol):
     """A module of this shape."""
 
     def build(self, work: Work, create: Callable[[str], IO[bytes]]) -> Facts:
         """Write the delta's files; `create` gives an empty one by name. They are not closed here.
 
-        A name is the path below the repository where the format has paths of its own. Raises SmidgenError.
+        A name is the path below the repository where the format has paths of its own.
+        Raises Useless, other SmidgenError.
         """
 
     def changed(self, services: Services, session: Session, kind: Kind, repo: str, target_id: int) -> None:

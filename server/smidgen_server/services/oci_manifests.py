@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import DigestMismatch
 from smidgen_server.index import oci
+from smidgen_server.index import oci_deltas as made
 from smidgen_server.index.repos import ensure_repo, find_repo
-from smidgen_server.services import oci_blobs
+from smidgen_server.services import oci_blobs, oci_deltas
 from smidgen_server.services.container import Services
 from smidgen_server.services.oci_documents import describe
 from smidgen_server.services.oci_errors import ManifestBlobUnknown, ManifestUnknown, RepoUnknown, TooManyTags
@@ -112,6 +113,7 @@ def delete_manifest(services: Services, name: str, digest: Digest) -> None:
     with services.index.session() as session:
         tags = oci.tags_of(session, found.id)
         oci.delete_manifest(session, found.id)
+        oci_deltas.refresh(services, session, name)
     for tag in tags:
         services.events.tag_deleted(name, tag)
 
@@ -150,6 +152,9 @@ def _show(services: Services, name: str, new: oci.NewManifest, tags: tuple[str, 
         oci.touch_blobs(session, repo_id, new.references, now())
         _refuse(name, new, oci.shown_digests(session, repo_id, new.needed))
         blob_id = oci.ensure_blob(session, new.digest, new.size, now())
-        oci.set_tags(session, repo_id, oci.put_manifest(session, repo_id, blob_id, new, now()), tags, now())
+        number = oci.put_manifest(session, repo_id, blob_id, new, now())
+        made.unmark(session, number)
+        oci.set_tags(session, repo_id, number, tags, now())
+        oci_deltas.refresh(services, session, name)
 
     writing(services.index, work)

@@ -1,4 +1,4 @@
-"""Tables of the OCI registry (migration 0002).
+"""Tables of the OCI registry (migrations 0002 and 0008).
 
 Bytes are global (`blob`), visibility is per repository: a blob can be pulled from a repository if `oci_blob` links it
 there, a manifest if `oci_manifest` does. Deleting removes the link at once; bytes go when nothing refers to them any
@@ -67,3 +67,10 @@ oci_tag = Table(
     Column("updated", BigInteger, nullable=False),
 )
 Index("ix_oci_tag_manifest_id", oci_tag.c.manifest_id)
+
+oci_made = Table(
+    "oci_made",
+    metadata,
+    # Manifests that nobody pushed: the server shows them for deltas it has, and takes them away with these.
+    Column("manifest_id", ForeignKey("oci_manifest.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+)

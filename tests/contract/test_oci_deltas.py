@@ -1,0 +1,184 @@
+"""tar-diffs in the registry: what appliers of oci-delta and flatpak find there, and when it goes again."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from smidgen_server.index import deltas
+from smidgen_server.services import collect
+from smidgen_server.services.tasks import no_progress
+from support.oci_client import Repo
+from support.oci_content import CONFIG, INDEX, LAYER, Content, Document, Json, digest_of, layer_tar
+from support.oci_delta_applier import DELTA, Device, read_files
+from support.releases import settled
+from support.server import RunningServer, run_server
+from support.tardiff_reader import rebuild
+
+CHANCE = random.Random(5)
+PROGRAM, LIBRARY = CHANCE.randbytes(60_000), CHANCE.randbytes(40_000)
+
+
+def tars(version: int, layers: int) -> list[bytes]:
+    """Layers of a version: the last one changes; of two, the first stays."""
+    changed = bytearray(PROGRAM)
+    changed[100 * version : 100 * version + 50] = bytes(50)
+    top = layer_tar({"bin/program": bytes(changed), "share/version": b"%d" % version})
+    return [layer_tar({"lib/library": LIBRARY}), top][-layers:]
+
+
+def image(version: int, layers: int) -> tuple[Content, Document]:
+    content = Content()
+    made = tars(version, layers)
+    described = [content.blob(gzip.compress(one, mtime=0), f"{LAYER}+gzip") for one in made]
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Labels": {"version": str(version)}},
+        "rootfs": {"type": "layers", "diff_ids": [digest_of(one) for one in made]},
+    }
+    document = content.manifest(content.blob(json.dumps(config).encode(), CONFIG), described)
+    return content.tag("latest", document), document
+
+
+def config_of(document: Document) -> str:
+    found: str = json.loads(document.body)["config"]["digest"]
+    return found
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[RunningServer]:
+    with run_server(tmp_path / "data", deltas={"formats": ["tardiff"], "from_last": 2}) as server:
+        yield server
+
+
+@pytest.fixture
+def client(site: RunningServer) -> Iterator[httpx2.Client]:
+    with site.client() as client:
+        yield client
+
+
+def push(site: RunningServer, repo: Repo, version: int, layers: int) -> Document:
+    """Push a version, and wait for all that the server makes of it."""
+    content, document = image(version, layers)
+    repo.push(content)
+    settle(site, repo)
+    return document
+
+
+def settle(site: RunningServer, repo: Repo) -> list[deltas.DeltaRow]:
+    """All deltas, once there is nothing more to do."""
+    for task in repo.client.get("/api/v1/tasks").raise_for_status().json()["tasks"]:
+        assert site.services.tasks.wait(task["id"]).state == "done"
+    return settled(site.services)
+
+
+def artifacts(repo: Repo, document: Document) -> list[Json]:
+    """Referrers of an image, as the registry lists them."""
+    found: list[Json] = repo.get(f"referrers/{document.digest}").raise_for_status().json()["manifests"]
+    return found
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_an_applier_rebuilds_every_layer_from_any_of_the_last_images(
+    site: RunningServer, client: httpx2.Client, layers: int
+) -> None:
+    repo = Repo(client, "team/app")
+    versions = [push(site, repo, version, layers) for version in range(3)]
+    assert [len(artifacts(repo, one)) for one in versions] == [0, 1, 2]
+    for version in (0, 1):
+        device = Device()
+        device.install(config_of(versions[version]), tars(version, layers))
+        made, fetched = device.update(repo, versions[2].digest)
+        assert made == tars(2, layers)
+        assert fetched < 2000
+
+
+def test_what_flatpak_reads(site: RunningServer, client: httpx2.Client) -> None:
+    """The index names the newest targets; a delta manifest has each pair of layers once."""
+    repo = Repo(client, "app")
+    versions = [push(site, repo, version, 1) for version in range(3)]
+    answer = repo.get("manifests/_deltaindex").raise_for_status()
+    assert (answer.headers["content-type"], answer.headers["cache-control"]) == (INDEX, "no-cache")
+    found = {one["annotations"][DELTA + "target"]: one for one in answer.json()["manifests"]}
+    assert set(found) == {one.digest for one in versions[1:]}
+    manifest = repo.get(f"manifests/{found[versions[2].digest]['digest']}").raise_for_status().json()
+    assert manifest["annotations"] == {DELTA + "target": versions[2].digest}
+    assert repo.get(f"blobs/{manifest['config']['digest']}").content == b"{}"
+    old = {digest_of(*tars(version, 1)): read_files(*tars(version, 1)) for version in (0, 1)}
+    assert {one["annotations"][DELTA + "from"] for one in manifest["layers"]} == set(old)
+    for layer in manifest["layers"]:
+        data = repo.get(f"blobs/{layer['digest']}").raise_for_status()
+        assert "immutable" in data.headers["cache-control"]
+        assert layer["annotations"][DELTA + "to"] == digest_of(*tars(2, 1))
+        assert rebuild(data.content, old[layer["annotations"][DELTA + "from"]]) == tars(2, 1)[0]
+
+
+def test_stock_clients_see_no_difference(site: RunningServer, client: httpx2.Client) -> None:
+    repo = Repo(client, "app")
+    first, second = push(site, repo, 0, 1), push(site, repo, 1, 1)
+    assert repo.get("tags/list").json()["tags"] == ["latest"]
+    for document in (first, second):
+        assert repo.get(f"manifests/{document.digest}").content == document.body
+    (job,) = client.get("/api/v1/jobs").json()["jobs"]
+    assert (job["format"], job["state"], job["target"]) == ("tardiff", deltas.READY, second.digest)
+    assert job["size"] < job["full"] / 10
+
+
+def test_an_image_of_several_layers_is_not_in_the_index(site: RunningServer, client: httpx2.Client) -> None:
+    """flatpak would know it by its last layer alone."""
+    repo = Repo(client, "app")
+    push(site, repo, 0, 2)
+    assert len(artifacts(repo, push(site, repo, 1, 2))) == 1
+    assert repo.get("manifests/_deltaindex").status_code == 404
+
+
+def test_deltas_go_with_the_image_and_come_back_with_it(site: RunningServer, client: httpx2.Client) -> None:
+    repo = Repo(client, "app")
+    push(site, repo, 0, 1)
+    second = push(site, repo, 1, 1)
+    (listed,) = artifacts(repo, second)
+    delta = repo.get(f"manifests/{listed['digest']}").json()["layers"][-1]["digest"]
+    assert repo.delete(f"manifests/{second.digest}").status_code == 202
+    assert (artifacts(repo, second), repo.get("manifests/_deltaindex").status_code) == ([], 404)
+    repo.put_manifest(second, "latest")
+    assert artifacts(repo, second) == [listed]
+    repo.delete(f"manifests/{second.digest}")
+    collect.collect_all(site.services, grace=-10, keep=0, progress=no_progress)
+    assert repo.get(f"blobs/{delta}").status_code == 404
+
+
+def test_deltas_go_with_the_image_they_start_from(site: RunningServer, client: httpx2.Client) -> None:
+    repo = Repo(client, "app")
+    push(site, repo, 0, 1)
+    second = push(site, repo, 1, 1)
+    collect.collect_all(site.services, grace=-10, keep=0, progress=no_progress)
+    assert (artifacts(repo, second), repo.get("manifests/_deltaindex").status_code) == ([], 404)
+
+
+def test_an_index_that_was_pushed_stays(site: RunningServer, client: httpx2.Client) -> None:
+    repo = Repo(client, "app")
+    own = Content()
+    document = own.index([])
+    repo.push(own.tag("_deltaindex"))
+    push(site, repo, 0, 1)
+    assert len(artifacts(repo, push(site, repo, 1, 1))) == 1
+    assert repo.get("manifests/_deltaindex").content == document.body
+    assert repo.get("tags/list").json()["tags"] == ["_deltaindex", "latest"]
+
+
+def test_images_with_nothing_in_common_get_no_delta(site: RunningServer, client: httpx2.Client) -> None:
+    repo = Repo(client, "app")
+    contents = [Content(), Content()]
+    for content in contents:
+        document = content.image(layers=1)
+        repo.push(content.tag("latest", document))
+        found = settle(site, repo)
+    (row,) = found
+    assert row.state == deltas.USELESS, row.reason
