@@ -88,11 +88,15 @@ def split_delta(delta: bytes) -> tuple[Header, list[bytes]]:
     return header, frames
 
 
-def apply_delta(delta: bytes, store: Memory) -> Applier:
-    """Apply a whole delta."""
+def apply_delta(delta: bytes, store: Memory, spare: int | None = None) -> Applier:
+    """Apply a whole delta; by four threads when they may take `spare` bytes beside what the delta declares."""
     header, frames = split_delta(delta)
     applier = Applier(header, store)
-    for frame in frames:
-        applier.frame(frame)
+    with contextlib.ExitStack() as stack:
+        if spare is not None:
+            executor = stack.enter_context(ThreadPoolExecutor(4))
+            stack.enter_context(applier.threads(executor, header.memory + spare))
+        for frame in frames:
+            applier.frame(frame)
     assert applier.done
     return applier

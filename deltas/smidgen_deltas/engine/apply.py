@@ -4,25 +4,27 @@
     for frame in header.frames: applier.frame(stored bytes)
 
 Frames are fed in order; those whose targets are in the store already may be skipped, which is how an interrupted
-application goes on. With an executor, targets of a frame are rebuilt at the same time unless one needs the other.
-Memory: one frame with its streams, and per worker what the header's bound says; sources are read where they are.
+application goes on. `with applier.threads(executor, memory):` targets are rebuilt at the same time unless one needs the
+other, and the next frame is decoded meanwhile; results and errors are the same.
+Memory: what the header says, for one frame with its streams and one target in work, or what `threads` allows; sources
+are read where they are.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager, ExitStack
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Final, Protocol
 
 from smidgen_deltas.engine import coding
-from smidgen_deltas.engine.patch import TRANSFORMS, Patch, apply_patch
-from smidgen_deltas.engine.scratch import gather, spool
+from smidgen_deltas.engine.patch import BLOCK, PLAIN, TRANSFORMS, Patch, apply_patch
+from smidgen_deltas.engine.scratch import HELD, gather, spool
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.engine.unpackers import registry
-from smidgen_deltas.errors import DigestMismatch, NotFound, SizeMismatch, UnsupportedFeature
+from smidgen_deltas.engine.workers import Work
+from smidgen_deltas.errors import DigestMismatch, FormatError, NotFound, SizeMismatch, UnsupportedFeature
 from smidgen_deltas.native.delta import DeltaCorrupt, Header, Root, Transform, check_frame
 from smidgen_deltas.native.delta_ops import Bounds, Copy, Op, Part, Patched, Ref, Repacked, Space, Whole, decode_op
 from smidgen_deltas.native.tree import ContentRef, decode_contents
@@ -30,7 +32,6 @@ from smidgen_deltas.wire import WireCorrupt, WireReader
 
 MAX_INNER: Final = 1 << 30
 PIECE: Final = 1 << 20
-AHEAD: Final = 8  # targets in work
 
 
 class Writer(Protocol):
@@ -52,13 +53,13 @@ class Store(Protocol):
 class Applier:
     """The state of one application. Build with the verified header."""
 
-    def __init__(self, header: Header, store: Store, executor: Executor | None = None) -> None:
+    def __init__(self, header: Header, store: Store) -> None:
         unknown = [transform.name for transform in header.transforms if not _can(transform)]
         if unknown:
             raise UnsupportedFeature("delta needs transforms that are not known here", transforms=unknown)
         self._header = header
         self._store = store
-        self._executor = executor
+        self._work = Work()
         self._sources = [ContentRef(entry.sha256 or b"", entry.size) for entry in header.sources]
         self._contents: list[ContentRef] = []
         if header.root is Root.TREE:
@@ -80,22 +81,45 @@ class Applier:
         entry = self._header.targets[0]
         return ContentRef(entry.sha256 or b"", entry.size)
 
+    @contextmanager
+    def threads(self, executor: Executor, memory: int) -> Iterator[None]:
+        """Rebuild targets by the executor's threads. At the end of the context all are finished.
+
+        Args:
+            memory: bytes that all together may take; as the header declares, or less: one target after the other.
+        Raises at its end the first error of a target, if no call of `frame` did; nothing is in work any more then.
+        """
+        self._work = Work(executor, memory - self._header.memory)
+        try:
+            yield
+        finally:
+            work, self._work = self._work, Work()
+            work.settle()
+
     def frame(self, stored: bytes) -> None:
-        """Verify the next frame and rebuild its targets.
+        """Verify the next frame and rebuild its targets; with `threads`, some of them may end later.
 
         Raises DigestMismatch, DeltaCorrupt and other FormatErrors, NotFound for a source that is not there; the targets
         that were finished stay.
         """
+        try:
+            self._apply(stored)
+        except BaseException:
+            self._work.settle()  # an earlier target's error is the one to be told
+            raise
+
+    def _apply(self, stored: bytes) -> None:
         info = self._header.frames[self._frames]
         check_frame(info, stored)
-        parts = coding.unpack(stored, info.raw)
+        with self._work.beside(2 * info.size + info.raw):
+            parts = coding.unpack(stored, info.raw)
         ops = WireReader(parts.ops, "delta operations")
         cursors = _Cursors(parts)
-        work = _Work(self._executor)
         end = len(self._targets) + info.targets
-        with work:
-            while len(self._targets) < end or ops.left:
-                self._next(ops, cursors, work, end + info.open)
+        while len(self._targets) < end or ops.left:
+            self._next(ops, cursors, end + info.open)
+        if not self._frames:
+            self._work.wait()  # the tree document, which all others need
         if len(self._targets) != end or (self._open is not None) != info.open:
             raise DeltaCorrupt("frame does not end where its header says", targets=len(self._targets), expected=end)
         cursors.done()
@@ -119,7 +143,7 @@ class Applier:
         if self._open is not None:
             self._open.close()
 
-    def _next(self, ops: WireReader, cursors: _Cursors, work: _Work, limit: int) -> None:
+    def _next(self, ops: WireReader, cursors: _Cursors, limit: int) -> None:
         """One operation: a target or a part of one."""
         number = len(self._targets)
         if number >= limit:
@@ -127,20 +151,21 @@ class Applier:
         target = self._open.target if self._open else self._target(number)
         op = decode_op(ops, self._header.transforms, Bounds(len(self._sources), number, len(self._contents)))
         if isinstance(op, Part):
-            self._part(target, op, cursors, work)
+            self._part(target, op, cursors)
             return
         if self._open is not None:
             raise DeltaCorrupt("operation inside of a target that has parts", offset=ops.offset)
         slices = list(cursors.of(op, target.size))
-        work.wait(_needed(op))
+        self._work.wait(_needed(op))
         self._targets.append(target)
-        work.run(number, lambda: self._rebuild(target, op, slices))
+        needs = _memory(op, target.size, iter(slices)) if self._work.several else 0
+        self._work.run(number, needs, lambda: self._rebuild(target, op, slices))
 
-    def _part(self, target: ContentRef, op: Part, cursors: _Cursors, work: _Work) -> None:
+    def _part(self, target: ContentRef, op: Part, cursors: _Cursors) -> None:
         slices = list(cursors.of(op.op, op.size))
+        self._work.wait()
         if self._open is None:
             self._open = _Open(target, self._store)
-        work.wait()
         if self._open.add(op.size, self._run(op.op, op.size, iter(slices), {})):
             self._targets.append(target)
             self._open = None
@@ -243,42 +268,6 @@ class _Open:
         self._stack.close()
 
 
-class _Work:
-    """Targets in work, by number. The first error is raised by the next call that waits, or at the end."""
-
-    def __init__(self, executor: Executor | None) -> None:
-        self._executor = executor
-        self._futures: deque[tuple[int, Future[None]]] = deque()
-
-    def __enter__(self) -> None:
-        """Nothing is in work yet."""
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Nothing is in work any more."""
-        errors = [future.exception() for _, future in self._futures]
-        found = next((one for one in errors if one is not None), None)
-        if found is not None and kind is None:
-            raise found
-
-    def run(self, number: int, work: _Job) -> None:
-        if self._executor is None:
-            work()
-            return
-        self._futures.append((number, self._executor.submit(work)))
-        while len(self._futures) > AHEAD:
-            self._futures.popleft()[1].result()
-
-    def wait(self, numbers: frozenset[int] | None = None) -> None:
-        """Until these targets are finished, or all."""
-        latest = None if numbers is None else max(numbers, default=-1)
-        while self._futures and (latest is None or self._futures[0][0] <= latest):
-            self._futures.popleft()[1].result()
-
-
-class _Job(Protocol):
-    def __call__(self) -> None: ...
-
-
 class _Cursors:
     """Places in the streams of a frame; what was not used at the end is an error."""
 
@@ -325,6 +314,23 @@ def _needed(op: Op) -> frozenset[int]:
     else:
         refs = ()
     return frozenset(ref.number for ref in refs if ref.space is Space.TARGET)
+
+
+def _memory(op: Op, size: int, slices: Iterator[Buffer]) -> int:
+    """Bytes that an operation takes beside the streams of its frame; `slices` as for `Applier._run`."""
+    if isinstance(op, Whole | Copy):
+        return 0  # views
+    if isinstance(op, Patched):
+        for _ in range(3):
+            next(slices)
+        return 3 * size if op.transform != PLAIN else 2 * min(size, BLOCK)
+    recipe = bytes(next(slices))
+    try:
+        own = registry.cost(op.transform.name, op.transform.version, recipe).memory
+    except FormatError:
+        own = 0  # the recipe will be refused
+    held = sum(min(inner.size, HELD) for inner in op.streams)
+    return held + max(own, *(_memory(inner.op, inner.size, slices) for inner in op.streams), 0)
 
 
 def _can(transform: Transform) -> bool:
