@@ -236,6 +236,14 @@ def targets_from(session: Session, revision_id: int) -> list[tuple[int, int]]:
     return sorted((row[0], row[1]) for row in session.execute(query))
 
 
+def has_ready(session: Session, target_id: int) -> bool:
+    """Whether there is a ready delta to a revision, in any format."""
+    return (
+        session.scalar(select(delta.c.id).where(delta.c.target_id == target_id, delta.c.state == READY).limit(1))
+        is not None
+    )
+
+
 def forget(session: Session, revision_id: int) -> None:
     """Remove all deltas from and to a revision; nobody may fetch them any more."""
     sources = select(delta_source.c.delta_id).where(delta_source.c.revision_id == revision_id)

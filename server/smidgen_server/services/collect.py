@@ -17,10 +17,10 @@ from sqlalchemy.orm import Session
 
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.ostree.objects import ObjectType
-from smidgen_server.index import collect, deltas, guard, surface, tasks
+from smidgen_server.index import collect, guard, surface, tasks
 from smidgen_server.index.ostree import Name
 from smidgen_server.services import oci_gc
-from smidgen_server.services.deltas import changed
+from smidgen_server.services.deltas import changed, touched
 from smidgen_server.services.ostree_closure import load_names
 from smidgen_server.services.tasks import Progress
 
@@ -105,9 +105,9 @@ def _revisions(services: Services, repo_id: int, *, keep: int, before: int) -> i
     with services.index.session() as session:
         guard.exclude(session)
         old = collect.old_revisions(session, repo_id, keep=keep, before=before)
-        targets = {target for number in old for target in deltas.targets_from(session, number)}
+        targets = touched(session, repo_id, old)
         removed = [number for number in old if surface.delete_revision(session, number)]
-        changed(services, session, sorted(target for target in targets if target[1] not in removed))
+        changed(services, session, targets)
         return len(removed)
 
 

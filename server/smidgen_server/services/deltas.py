@@ -105,6 +105,18 @@ def changed(services: Services, session: Session, targets: Iterable[tuple[int, i
             delta_formats.find(one).changed(services, session, kind, name, target_id)
 
 
+def touched(session: Session, repo_id: int, revisions: Iterable[int]) -> list[tuple[int, int]]:
+    """(repository, revision) to which there will be other deltas once these revisions are gone; for `changed`.
+
+    Of the revisions themselves the last one that has deltas is among them: nobody reads about it any more, but lists
+    of all deltas of a repository (ostree's summary, the registry's artifacts) are about it, too.
+    """
+    gone = sorted(revisions)
+    targets = {target for number in gone for target in deltas.targets_from(session, number)}
+    lost = [number for number in gone if deltas.has_ready(session, number)]
+    return sorted({one for one in targets if one[1] not in gone} | {(repo_id, number) for number in lost[-1:]})
+
+
 def keep_to_budget(services: Services) -> None:
     """Give up the least useful deltas while all together are too large."""
     budget, now = services.settings.deltas.budget_bytes, int(time.time())

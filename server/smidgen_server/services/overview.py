@@ -9,12 +9,12 @@ from sqlalchemy import select
 
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import Conflict, NotFound
-from smidgen_server.index import deltas, guard, surface
+from smidgen_server.index import guard, surface
 from smidgen_server.index import repos as repo_rows
 from smidgen_server.index.tables.core import repo as repo_table
 from smidgen_server.services import ostree_summary, refs
 from smidgen_server.services.auth import Kind, Principal
-from smidgen_server.services.deltas import changed
+from smidgen_server.services.deltas import changed, touched
 
 if TYPE_CHECKING:
     from smidgen_server.services.container import Services
@@ -114,7 +114,7 @@ def delete_revision(services: Services, kind: Kind, name: str, digest: Digest) -
         found = surface.find_revision(session, repo_id, digest)
         if found is None:
             raise NotFound("no such revision", kind=kind, repo=name, digest=str(digest))
-        targets = deltas.targets_from(session, found.id)
+        targets = touched(session, repo_id, [found.id])
         if not surface.delete_revision(session, found.id):
             raise Conflict("a ref points at this revision", kind=kind, repo=name, digest=str(digest))
         changed(services, session, targets)
