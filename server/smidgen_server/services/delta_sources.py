@@ -8,14 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from smidgen_deltas import zstd
-from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine.sources import Buffer, Tree
 from smidgen_deltas.errors import NotFound, SizeMismatch
-from smidgen_deltas.native.tree import ContentRef, OciTree, OstreeTree, decode_tree
-from smidgen_deltas.ostree.objects import ObjectName, ObjectType
-from smidgen_deltas.ostree.walk import paths
-from smidgen_deltas.tar.entries import entries
-from smidgen_deltas.tar.recipe import EncodedRecipe
+from smidgen_deltas.native.paths import content_paths
+from smidgen_deltas.native.tree import ContentRef, decode_tree
 from smidgen_server.blobs.base import BlobReader
 from smidgen_server.index import content, surface
 from smidgen_server.index.base import Index
@@ -59,27 +55,4 @@ def open_tree(index: Index, blobs: BlobReader, revision_id: int) -> Tree:
     tree = decode_tree(document)
     with index.read() as session:
         ids = content.ids(session, [one.sha256 for one in tree.contents])
-    found = _ostree_paths(tree) if isinstance(tree, OstreeTree) else _oci_paths(tree)
-    first: dict[int, str] = {}
-    for number, path in found:
-        first.setdefault(number, path)
-    names = tuple(first.get(number, "") for number in range(len(tree.contents)))
-    return Tree(document, tree.contents, names, StoredContents(index, blobs, ids))
-
-
-def _ostree_paths(tree: OstreeTree) -> Iterator[tuple[int, str]]:
-    commit = Digest.of(tree.commit).raw
-    known = {ObjectName(ObjectType.COMMIT, commit): tree.commit}
-    known |= {ObjectName(ObjectType.DIRTREE, Digest.of(body).raw): body for body in tree.dirtrees}
-    files = {file.checksum: file.content for file in tree.files}
-    for path, name, meta in paths(known.__getitem__, commit):
-        if meta is None and files[name.checksum] >= 0:
-            yield files[name.checksum], path
-
-
-def _oci_paths(tree: OciTree) -> Iterator[tuple[int, str]]:
-    numbers = {one.sha256: number for number, one in enumerate(tree.contents)}
-    for layer in tree.layers:
-        for entry in entries(EncodedRecipe(layer.recipe, tree.contents)):
-            if entry.content is not None:
-                yield numbers[entry.content.sha256], entry.path.decode(errors="replace").removeprefix("./")
+    return Tree(document, tree.contents, content_paths(tree), StoredContents(index, blobs, ids))

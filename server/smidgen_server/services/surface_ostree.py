@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from smidgen_deltas.digest import Digest
-from smidgen_deltas.native.tree import ContentRef, FileEntry, OstreeTree, encode_tree
+from smidgen_deltas.native.tree import ContentRef, OstreeTree, encode_tree
+from smidgen_deltas.ostree.commit_tree import TreeFile, commit_tree
 from smidgen_deltas.ostree.objects import Commit, ObjectType
 from smidgen_server.index import ostree, surface
 from smidgen_server.index.ostree import StoredFile
@@ -33,7 +34,7 @@ def build_revision(services: Services, repo_id: int, commit: bytes, progress: Pr
     contents = _contents(closure.files.values())
     pack_missing(services, repo_id, contents, progress)
     packed = map_contents(services, repo_id, contents)
-    tree = store_document(services, encode_tree(_tree(closure, detached, contents)))
+    tree = store_document(services, encode_tree(_tree(closure, detached)))
     blobs = {tree.blob_id, *(packed.packs | {packed.part.blob_id} if packed else ())}
     revision = surface.NewRevision(
         digest=Digest.from_raw(commit),
@@ -60,26 +61,12 @@ def _contents(files: Iterable[StoredFile]) -> list[Wanted]:
     return list(found.values())
 
 
-def _tree(closure: Closure, detached: bytes | None, contents: list[Wanted]) -> OstreeTree:
-    positions = {one.id: at for at, one in enumerate(contents)}
-    headers: dict[bytes, int] = {}
-    files = tuple(
-        FileEntry(
-            file.checksum,
-            headers.setdefault(file.header, len(headers)),
-            -1 if file.content_id is None else positions[file.content_id],
-        )
-        for file in closure.files.values()
-    )
-    return OstreeTree(
-        commit=closure.body,
-        commitmeta=detached,
-        dirtrees=tuple(closure.dirtrees.values()),
-        dirmetas=tuple(closure.dirmetas.values()),
-        headers=tuple(headers),
-        files=files,
-        contents=tuple(ContentRef(one.sha256, one.size) for one in contents),
-    )
+def _tree(closure: Closure, detached: bytes | None) -> OstreeTree:
+    files = [
+        TreeFile(one.checksum, one.header, None if one.sha256 is None else ContentRef(one.sha256, one.size))
+        for one in closure.files.values()
+    ]
+    return commit_tree(closure.body, detached, closure.dirtrees.values(), closure.dirmetas.values(), files)
 
 
 def _version(commit: Commit) -> str | None:
