@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,13 @@ Site = tuple[RunningServer, Path, DeltaName]
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A server that has made a delta between two releases, the repository they come from, and the delta's name."""
-    folder = tmp_path_factory.mktemp("site")
+    with made_site(tmp_path_factory.mktemp("site")) as found:
+        yield found
+
+
+@contextmanager
+def made_site(folder: Path, *, summary: bool = False) -> Iterator[Site]:
+    """summary: that the repository has one, which the server passes on as it is."""
     origin = folder / "repo"
     ostree(origin, "init", "--mode=archive")
     with run_server(folder / "data", deltas={"formats": ["ostree"]}) as server:
@@ -36,6 +43,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for version in (1, 2):
             tree = release(folder / str(version), version)
             commits.append(bytes.fromhex(ostree(origin, "commit", "--branch=os", f"--tree=dir={tree}").strip()))
+            if summary:
+                ostree(origin, "summary", "--update")
             ingest_ostree.publish(server.services, Repository.open(origin), "os", "os", "os", no_progress)
         (made,) = settled(server.services)
         assert (made.format, made.state) == ("ostree", deltas.READY), made.reason
@@ -60,6 +69,19 @@ def test_stock_takes_the_delta(site: Site, tmp_path: Path, options: list[str]) -
     assert {name.superblock, name.part(0)} <= fetched
     ostree(device, "fsck")
     assert ostree(device, "rev-parse", "origin:os").strip() == name.target.hex()
+
+
+def test_stock_takes_the_delta_that_a_passed_on_summary_cannot_list(tmp_path: Path) -> None:
+    """Where a summary knows of no deltas, stock ostree asks for the one from its ref's commit by its path."""
+    with made_site(tmp_path, summary=True) as (server, origin, name):
+        assert name.source is not None
+        with server.client() as client:
+            assert client.get("/ostree/os/summary").content == (origin / "summary").read_bytes()
+        device = holding(tmp_path, origin, name.source)
+        ostree(device, "refs", "--create=origin:os", name.source.hex())
+        assert {name.superblock, name.part(0)} <= pull(device, f"{server.url}/ostree/os")
+        ostree(device, "fsck")
+        assert ostree(device, "rev-parse", "origin:os").strip() == name.target.hex()
 
 
 def test_the_delta_is_listed_cached_and_goes_with_its_revision(site: Site) -> None:

@@ -4,6 +4,10 @@ A summary that came with the refs (from a mirrored remote or a published reposit
 signature, while it says exactly what this server has. Otherwise one is made: entries in byte order, the metadata that
 the source (or the summary before) has for a commit kept, since flatpak needs its `xa.*` keys, signed by the server's
 own keys where it has any.
+
+A summary that is passed on lists no deltas of ours: it could not without another signature. Stock clients take them
+nevertheless, but for `--require-static-deltas`: where a summary knows of no deltas at all, they ask for the superblock
+from the commit that their ref is at, by its path.
 """
 
 from __future__ import annotations
