@@ -20,6 +20,7 @@ from smidgen_deltas.tardiff.alignment import alignment
 from smidgen_deltas.tardiff.bodies import Body
 from smidgen_deltas.tardiff.old_tree import OldFile
 from smidgen_deltas.tardiff.operations import encode
+from smidgen_deltas.tardiff.pages import Pages
 from smidgen_deltas.tardiff.steps import Copied, Fresh, Source, Step, Writer, along
 
 SMALLEST: Final = 48  # bytes; no way to a smaller file is cheaper than the file
@@ -40,30 +41,43 @@ class Way:
 class Chooser:
     """Ways to new files from old ones; used by several threads."""
 
-    def __init__(self, old: Iterable[OldFile], new: Sequence[Body]) -> None:
+    def __init__(self, old: Iterable[OldFile], new: Sequence[Body], pages: Pages) -> None:
         """new: all files of the new tar, so that old ones that stay as they are can be told from those that change."""
         self._old = list(old)
-        sizes = {len(body.data) for body in new}
-        self._same = {_key(file.data): file for file in reversed(self._old) if len(file.data) in sizes}
+        self._pages = pages
+        self._keys = {body.start: self._key(body.data) for body in new}
+        keys = [self._key(file.data) for file in self._old]
+        self._same = dict(zip(reversed(keys), reversed(self._old), strict=True))
         self._pairing = Pairing(
             Candidate(number, name, len(file.data))
             for number, file in enumerate(self._old)
             for name in telling(file.names)
         )
-        kept = {_key(body.data) for body in new}
-        gone = [file for file in self._old if _key(file.data) not in kept]
+        kept = frozenset(self._keys.values())
+        gone = [file for key, file in zip(keys, self._old, strict=True) if key not in kept]
         self._findable = [file for file in gone if len(file.data) >= WORTH_SEARCHING]
-        self._similar = Similar(len(self._findable), lambda number: self._findable[number].data)
+        self._similar = Similar(len(self._findable), self._load)
 
     def choose(self, body: Body) -> tuple[Step, ...]:
         """The steps to a file."""
         data = body.data
         if len(data) < SMALLEST:
             return (Fresh(data),)
-        same = self._same.get(_key(data))
+        same = self._same.get(self._keys[body.start])
         if same is not None:
             return (Copied(same.path, 0, len(data)),)
-        return min(self._ways(body), key=lambda way: way.cost).steps
+        steps = min(self._ways(body), key=lambda way: way.cost).steps
+        self._pages.passed(2 * len(data))
+        return steps
+
+    def _key(self, data: memoryview) -> bytes:
+        self._pages.passed(len(data))
+        return hashlib.sha256(data).digest()
+
+    def _load(self, number: int) -> memoryview:
+        data = self._findable[number].data
+        self._pages.passed(len(data))
+        return data
 
     def _ways(self, body: Body) -> Iterator[Way]:
         data = body.data
@@ -114,7 +128,3 @@ def _weighed(steps: tuple[Step, ...]) -> Way:
         for piece in encode(operation):
             stream += piece
     return Way(steps, len(zstd.compress(stream, 1)))
-
-
-def _key(data: memoryview) -> bytes:
-    return hashlib.sha256(data).digest()

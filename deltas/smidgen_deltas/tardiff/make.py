@@ -19,6 +19,7 @@ from smidgen_deltas.tardiff.bodies import Body, bodies
 from smidgen_deltas.tardiff.choose import Chooser
 from smidgen_deltas.tardiff.old_tree import OldTree, Usable, any_path
 from smidgen_deltas.tardiff.operations import Operation
+from smidgen_deltas.tardiff.pages import Pages
 from smidgen_deltas.tardiff.steps import Fresh, Step, Writer
 from smidgen_deltas.tardiff.stream import LEVEL, write_operations
 
@@ -50,7 +51,7 @@ def make_delta(
     for tar in old:
         tree.add(tar)
     targets = bodies(new)
-    chooser = Chooser(tree.files(usable), targets)
+    chooser = Chooser(tree.files(usable), targets, Pages((*old, new)))
     return write_operations(file, _operations(memoryview(new), targets, chooser, executor), level, workers=workers)
 
 

@@ -15,6 +15,7 @@ from smidgen_deltas.tar.paths import show
 from smidgen_deltas.tardiff.apply import replay
 from smidgen_deltas.tardiff.old_files import OpenFile, SourceMissing
 from smidgen_deltas.tardiff.old_tree import OldTree, Usable, any_path
+from smidgen_deltas.tardiff.pages import Pages
 
 
 class DeltaWrong(IntegrityError):
@@ -49,10 +50,12 @@ def prove(delta: BinaryIO, old: Sequence[Buffer], new: Buffer, usable: Usable = 
     """
     delta.seek(0)
     expected = memoryview(new).cast("B")
+    pages = Pages((*old, new))
     at = 0
     for block in replay(delta, tar_files(old, usable)):
         if expected[at : at + len(block)] != block:
             raise DeltaWrong("a delta does not rebuild what it was made for", at=at)
         at += len(block)
+        pages.passed(2 * len(block))
     if at != len(expected):
         raise DeltaWrong("a delta does not rebuild what it was made for", at=at, size=len(expected))
