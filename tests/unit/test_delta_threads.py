@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import random
+import tarfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from smidgen_client.cli import run
 from smidgen_deltas.engine import coding
 from smidgen_deltas.engine.workers import AHEAD, Work
-from smidgen_deltas.errors import DigestMismatch, FormatError, SmidgenError
+from smidgen_deltas.errors import DigestMismatch, FormatError, LimitExceeded, SmidgenError
 from support.delta_trees import Memory, apply_delta, delta_of, tree_of
 from support.small_delta import DELTA, FRAMES, HEADER, forged, new_store, verify_finished
 
@@ -49,7 +53,7 @@ def test_targets_share_the_memory_that_is_allowed(spare: int) -> None:
         work = Work(executor, spare)
         for number in range(200):
             needs = draw.choice((0, 1, 3, 10, 40))
-            work.run(number, needs, meter.job(number, needs))
+            work.run(number, needs, meter.job(number, needs), long=draw.random() < 0.8)
             if number % 40 == 39:
                 with work.beside(draw.choice((1, 25))):
                     pass
@@ -147,3 +151,34 @@ def test_truncation_leaves_nothing_in_work() -> None:
     with pytest.raises(SmidgenError):
         apply_delta(DELTA[:-1], memory, MUCH)
     verify_finished(memory)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    """A folder with the tars `old` and `new`, and the delta between them."""
+    for name, files in zip(("old", "new"), changed_modules(), strict=True):
+        with tarfile.open(tmp_path / name, "w") as tar:
+            for path, body in files.items():
+                member = tarfile.TarInfo(path)
+                member.size = len(body)
+                tar.addfile(member, io.BytesIO(body))
+    words = [str(tmp_path / name) for name in ("old", "new")]
+    assert run(["delta", "make", "--effort", "fast", *words, "-o", str(tmp_path / "delta")]) == 0
+    return tmp_path
+
+
+def apply_to(folder: Path, *words: str) -> int:
+    return run(
+        ["delta", "apply", str(folder / "delta"), "--from", str(folder / "old"), "-o", str(folder / "out"), *words]
+    )
+
+
+@pytest.mark.parametrize("words", [(), ("--jobs", "1"), ("--jobs", "3"), ("--jobs", "3", "--max-memory", "1G")])
+def test_the_command_rebuilds_with_any_number_of_threads(pair: Path, words: tuple[str, ...]) -> None:
+    assert apply_to(pair, *words) == 0
+    assert (pair / "out").read_bytes() == (pair / "new").read_bytes()
+
+
+def test_the_command_refuses_what_needs_more_memory_than_is_allowed(pair: Path) -> None:
+    assert apply_to(pair, "--max-memory", "1000") == LimitExceeded.exit
+    assert sorted(path.name for path in pair.iterdir()) == ["delta", "new", "old"]

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import click
 
-from smidgen_client.commands.options import emit, json_option
+from smidgen_client.commands.options import SIZE, emit, json_option
 from smidgen_client.deltas.inputs import open_input, open_regular
 from smidgen_client.deltas.kinds import kind_of
 from smidgen_client.deltas.outputs import apply_file, read_header, replacing, verify_file
 from smidgen_client.deltas.static import apply_static, make_static, show_static
 from smidgen_client.deltas.tardiff import apply_tardiff, make_tardiff, show_tardiff
+from smidgen_client.deltas.threads import Threads, cores
 from smidgen_client.progress import Progress, human, open_progress
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine.make import Line, Report, make
@@ -157,10 +158,24 @@ def _make(
 )
 @click.option("-o", "--output", required=True, type=SIDE, help="Where to write the result.")
 @KEYS
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), help="Rebuild so many files at a time (one for each core, at most 4)."
+)
+@click.option(
+    "--max-memory", type=SIZE, help="Refuse a delta that needs more; fewer files at a time where it takes that."
+)
 @click.option("--expect", metavar="DIGEST", help="What a tar-diff has to make: its diff_id, sha256:… of the tar.")
 @json_option
 def delta_apply(
-    *, file: Path, old: tuple[Path, ...], output: Path, keys: tuple[str, ...], expect: str | None, as_json: bool
+    *,
+    file: Path,
+    old: tuple[Path, ...],
+    output: Path,
+    keys: tuple[str, ...],
+    jobs: int | None,
+    max_memory: int | None,
+    expect: str | None,
+    as_json: bool,
 ) -> None:
     """Rebuild the new file from a delta FILE and the old ones; every digest is checked.
 
@@ -188,7 +203,7 @@ def delta_apply(
         case "smidgen":
             with contextlib.ExitStack() as stack:
                 inputs = [stack.enter_context(open_input(path)) for path in old]
-                size = apply_file(file, inputs, output)
+                size = apply_file(file, inputs, output, Threads(jobs or cores(), max_memory))
             facts |= {"size": size}
             text = f"wrote {output} ({human(size)}), verified"
     emit(facts, as_json=as_json, text=text)
@@ -207,7 +222,7 @@ def delta_verify(*, file: Path, old: tuple[Path, ...], keys: tuple[str, ...], as
     _check_keys(kind, keys)
     if kind == "smidgen":
         with contextlib.ExitStack() as stack:
-            checked = verify_file(file, [stack.enter_context(open_input(path)) for path in old])
+            checked = verify_file(file, [stack.enter_context(open_input(path)) for path in old], Threads(cores()))
     elif old:
         raise UsageError("only deltas of smidgen's own are verified with --from", format=kind)
     elif keys:

@@ -15,6 +15,7 @@ from typing import BinaryIO, Final
 
 from smidgen_client.deltas.folders import is_folder
 from smidgen_client.deltas.inputs import Input, Mapped, Place, open_regular
+from smidgen_client.deltas.threads import Threads
 from smidgen_client.stores.extracting import extract_into, extract_tar, new_folder
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine.apply import Applier
@@ -92,16 +93,16 @@ def read_header(file: BinaryIO) -> Header:
     return decode_header(lead, stored)
 
 
-def apply_file(delta: Path, inputs: Sequence[Input], output: Path) -> int:
+def apply_file(delta: Path, inputs: Sequence[Input], output: Path, threads: Threads) -> int:
     """Rebuild `output` from a delta and the opened inputs; returns its size in bytes.
 
     A delta to a folder makes a folder; nothing, or an empty one, may be at `output`.
-    Raises FormatError, IntegrityError, NotFound, UsageError; `output` is untouched then.
+    Raises FormatError, IntegrityError, NotFound, UsageError, LimitExceeded; `output` is untouched then.
     """
     with _storage(output), contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}."))
         workspace = Workspace(inputs, stack.enter_context(tempfile.TemporaryFile(dir=folder)))
-        header, applier = _rebuilt(delta, workspace)
+        header, applier = _rebuilt(delta, workspace, threads)
         tree = None if header.root is Root.FILE else decode_tar_tree(bytes(workspace.open(applier.root)))
         result = Path(folder) / "result"
         if tree and is_folder(tree):
@@ -116,13 +117,14 @@ def apply_file(delta: Path, inputs: Sequence[Input], output: Path) -> int:
     return size
 
 
-def _rebuilt(delta: Path, workspace: Workspace) -> tuple[Header, Applier]:
+def _rebuilt(delta: Path, workspace: Workspace, threads: Threads) -> tuple[Header, Applier]:
     """All targets of a delta, verified, are in the workspace."""
     with open_regular(delta) as file:
         header = read_header(file)
         applier = Applier(header, workspace)
-        for frame in header.frames:
-            applier.frame(file.read(frame.size))
+        with threads.rebuild(applier):
+            for frame in header.frames:
+                applier.frame(file.read(frame.size))
         _check_end(file)
     return header, applier
 
@@ -132,14 +134,14 @@ def _check_end(file: BinaryIO) -> None:
         raise FormatError("delta is followed by other bytes")
 
 
-def verify_file(delta: Path, inputs: Sequence[Input]) -> int:
+def verify_file(delta: Path, inputs: Sequence[Input], threads: Threads) -> int:
     """Check a delta: its frames by itself, all that it rebuilds when old files are given; bytes that were checked.
 
     Raises FormatError, IntegrityError, NotFound.
     """
     if inputs:
         with _storage(delta), tempfile.TemporaryFile() as spool:
-            header, _ = _rebuilt(delta, Workspace(inputs, spool))
+            header, _ = _rebuilt(delta, Workspace(inputs, spool), threads)
             return header.output
     with open_regular(delta) as file:
         header = read_header(file)

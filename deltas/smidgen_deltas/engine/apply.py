@@ -32,6 +32,7 @@ from smidgen_deltas.wire import WireCorrupt, WireReader
 
 MAX_INNER: Final = 1 << 30
 PIECE: Final = 1 << 20
+LONG: Final = 1 << 20  # bytes; smaller targets are over before another thread has begun, unless encoders run
 
 
 class Writer(Protocol):
@@ -74,6 +75,11 @@ class Applier:
     @property
     def done(self) -> bool:
         return self._frames == len(self._header.frames)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that rebuilding takes at most, one target after the other."""
+        return self._header.memory
 
     @property
     def root(self) -> ContentRef:
@@ -159,7 +165,8 @@ class Applier:
         self._work.wait(_needed(op))
         self._targets.append(target)
         needs = _memory(op, target.size, iter(slices)) if self._work.several else 0
-        self._work.run(number, needs, lambda: self._rebuild(target, op, slices))
+        long = target.size >= LONG or isinstance(op, Repacked)
+        self._work.run(number, needs, lambda: self._rebuild(target, op, slices), long=long)
 
     def _part(self, target: ContentRef, op: Part, cursors: _Cursors) -> None:
         slices = list(cursors.of(op.op, op.size))

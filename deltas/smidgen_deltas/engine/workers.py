@@ -58,10 +58,16 @@ class Work:
     def several(self) -> bool:
         return self._executor is not None
 
-    def run(self, number: int, needs: int, job: Callable[[], None]) -> None:
-        """Rebuild a target, which takes `needs` bytes of memory. What it raises comes from this or a later call."""
+    def run(self, number: int, needs: int, job: Callable[[], None], *, long: bool = True) -> None:
+        """Rebuild a target, which takes `needs` bytes of memory. What it raises comes from this or a later call.
+
+        long: whether it is worth a thread of its own; others are rebuilt at once, while threads do the long ones.
+        """
         if self._executor is None:
             job()
+            return
+        if not long:
+            self._held(needs, job)
             return
         self._futures.append((number, self._executor.submit(self._held, needs, job)))
         while len(self._futures) > AHEAD:
