@@ -1,4 +1,4 @@
-"""Opening the old and new sides of a delta: plain files, tars in any compression, and folders.
+"""Opening the old and new sides of a delta: plain files, tars in any compression, folders, commits, images.
 
 A file that is a tar (also a compressed one) is seen as a tree of its members; any other file is one content. Bytes are
 mapped, not read; a compressed tar is unpacked into a temporary file first, a folder is copied into one as a tar.
@@ -10,25 +10,25 @@ import bz2
 import contextlib
 import hashlib
 import lzma
-import mmap
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
+from smidgen_client.deltas import commits, images
 from smidgen_client.deltas.folders import write_tar
-from smidgen_deltas.engine.sources import Buffer, Tree
+from smidgen_client.deltas.maps import Mapped, Place
+from smidgen_client.deltas.splitting import TarIndex
+from smidgen_deltas.engine.sources import Contents, Tree
 from smidgen_deltas.errors import NotFound, SmidgenError, StorageError
-from smidgen_deltas.native.tree import ContentRef, TarTree, encode_tree
+from smidgen_deltas.native.paths import content_paths
+from smidgen_deltas.native.tree import ContentRef, OciTree, OstreeTree, TarTree, encode_tree
 from smidgen_deltas.oci.layer import open_layer
 from smidgen_deltas.tar.member import Member
-from smidgen_deltas.tar.pieces import Content, Piece
 from smidgen_deltas.tar.recipe import Splitter, encode
 
 BLOCK: Final = 1 << 20
-SMALL: Final = 1 << 17  # bytes; a mapping costs more than reading these
 MAX_TAR: Final = 1 << 42
 TAR_MAGIC: Final = b"ustar"
 TAR_MAGIC_AT: Final = 257
@@ -41,45 +41,10 @@ class _Stream(Protocol):
     def seek(self, offset: int, /) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a content lies in a file."""
+class SideContents(Contents, Protocol):
+    """Contents of a side."""
 
-    start: int
-    size: int
-
-
-class Mapped:
-    """Contents inside one open file, by digest: small ones are read, large ones mapped for as long as they are used."""
-
-    def __init__(self, file: BinaryIO, places: dict[bytes, Place]) -> None:
-        self._file = file
-        self._places = places
-
-    def has(self, sha256: bytes) -> bool:
-        return sha256 in self._places
-
-    def open(self, content: ContentRef) -> Buffer:
-        """Raises NotFound."""
-        place = self._places.get(content.sha256)
-        if place is None or place.size != content.size:
-            raise NotFound("content is not in this input", digest=content.sha256.hex())
-        data = _read(self._file.fileno(), place)
-        if len(data) != place.size:
-            raise NotFound("an input became shorter", digest=content.sha256.hex())
-        return data
-
-
-def _read(handle: int, place: Place) -> Buffer:
-    if place.size <= SMALL:
-        return os.pread(handle, place.size, place.start)
-    aligned = place.start - place.start % mmap.ALLOCATIONGRANULARITY
-    skipped = place.start - aligned
-    try:
-        found = mmap.mmap(handle, skipped + place.size, access=mmap.ACCESS_READ, offset=aligned)
-    except ValueError:  # beyond the end of the file
-        return b""
-    return memoryview(found)[skipped:]
+    def has(self, sha256: bytes) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +53,7 @@ class Input:
 
     path: Path
     tree: Tree
-    contents: Mapped
+    contents: SideContents
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -103,11 +68,27 @@ def open_regular(path: Path) -> BinaryIO:
 
 @contextlib.contextmanager
 def open_input(path: Path) -> Iterator[Input]:
-    """Open a folder or a tar as a tree, any other file as one content. Raises StorageError, NotFound."""
+    """Open a folder, tar, commit (`ostree:REPO@REV`) or image (`oci:DIR:TAG`) as a tree, any other file as one content.
+
+    Raises StorageError, NotFound, UsageError; for what is in repositories and layouts FormatError, IntegrityError.
+    """
     with contextlib.ExitStack() as stack:
+        if str(path).startswith((commits.KIND, images.KIND)):
+            yield _of_store(path, stack)
+            return
         tar = _tar_of(path, stack) if path.is_dir() else open_tar(path, stack)
         found = _split(path, tar) if tar else None
         yield found or _plain(path, stack.enter_context(open_regular(path)))
+
+
+def _of_store(path: Path, stack: contextlib.ExitStack) -> Input:
+    tree: OstreeTree | OciTree
+    contents: SideContents
+    if str(path).startswith(commits.KIND):
+        tree, contents = commits.open_commit(str(path))
+    else:
+        tree, contents = images.open_image(str(path), stack)
+    return Input(path, Tree(encode_tree(tree), tree.contents, content_paths(tree), contents), contents)
 
 
 def _tar_of(folder: Path, stack: contextlib.ExitStack) -> BinaryIO:
@@ -179,7 +160,7 @@ def _split(path: Path, file: BinaryIO) -> Input | None:
         paths.append(member.path.decode(errors="replace").removeprefix("./"))
 
     splitter = Splitter(_blocks(file), sink)
-    index = _Index()
+    index = TarIndex()
     try:
         recipe = encode(index.watch(splitter), index.number)
     except SmidgenError:
@@ -189,32 +170,3 @@ def _split(path: Path, file: BinaryIO) -> Input | None:
     firsts = tuple(paths[number] for number in index.firsts)
     raw = encode_tree(document)
     return Input(path, Tree(raw, tuple(index.contents), firsts, contents), contents)
-
-
-class _Index:
-    """Gives contents their numbers and remembers where each was met first."""
-
-    def __init__(self) -> None:
-        self.contents: list[ContentRef] = []
-        self.firsts: list[int] = []
-        self.places: dict[bytes, Place] = {}
-        self._numbers: dict[bytes, int] = {}
-        self._met = 0
-
-    def watch(self, pieces: Iterator[Piece] | Splitter) -> Iterator[Piece]:
-        at = 0
-        for piece in pieces:
-            if isinstance(piece, Content):
-                if piece.sha256 not in self._numbers:
-                    self._numbers[piece.sha256] = len(self.contents)
-                    self.contents.append(ContentRef(piece.sha256, piece.size))
-                    self.firsts.append(self._met)
-                    self.places[piece.sha256] = Place(at, piece.size)
-                self._met += 1
-                at += piece.size
-            else:
-                at += len(piece.data)
-            yield piece
-
-    def number(self, content: Content) -> int:
-        return self._numbers[content.sha256]

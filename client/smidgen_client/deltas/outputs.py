@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from smidgen_client.deltas import commits, images
 from smidgen_client.deltas.folders import is_folder
-from smidgen_client.deltas.inputs import Input, Mapped, Place, open_regular
+from smidgen_client.deltas.inputs import Input, open_regular
+from smidgen_client.deltas.maps import Mapped, Place
 from smidgen_client.deltas.threads import Threads
 from smidgen_client.stores.extracting import extract_into, extract_tar, new_folder
 from smidgen_deltas.digest import Digest
@@ -22,7 +24,7 @@ from smidgen_deltas.engine.apply import Applier
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.errors import FormatError, NotFound, StorageError, UsageError
 from smidgen_deltas.native.delta import LEAD, Header, Root, check_frame, decode_header, decode_lead
-from smidgen_deltas.native.tree import ContentRef, TarTree, decode_tar_tree
+from smidgen_deltas.native.tree import ContentRef, OstreeTree, TarTree, decode_any_tree
 from smidgen_deltas.tar.entries import entries
 from smidgen_deltas.tar.pieces import Content
 from smidgen_deltas.tar.recipe import decode, rebuild
@@ -61,8 +63,8 @@ class Workspace:
             self._end += content.size
         yield _Part(self._spool.fileno(), place, content.sha256, self._places)
 
-    def body(self, content: Content) -> Iterator[bytes]:
-        """The bytes of a member, in blocks. Raises NotFound."""
+    def body(self, content: Content | ContentRef) -> Iterator[bytes]:
+        """The bytes of a content, in blocks. Raises NotFound."""
         return _pieces(self.open(ContentRef(content.sha256, content.size)))
 
 
@@ -94,27 +96,55 @@ def read_header(file: BinaryIO) -> Header:
 
 
 def apply_file(delta: Path, inputs: Sequence[Input], output: Path, threads: Threads) -> int:
-    """Rebuild `output` from a delta and the opened inputs; returns its size in bytes.
+    """Rebuild `output` from a delta and the opened inputs; returns its size in bytes, of stores that of their contents.
 
-    A delta to a folder makes a folder; nothing, or an empty one, may be at `output`.
-    Raises FormatError, IntegrityError, NotFound, UsageError, LimitExceeded; `output` is untouched then.
+    A delta to a folder makes a folder; nothing, or an empty one, may be at `output`. A delta to a commit goes to
+    `ostree:REPO@REF`, one to an image to `oci:DIR:TAG`.
+    Raises FormatError, IntegrityError, NotFound, UsageError; `output` is untouched then.
     """
+    to_store = str(output).startswith((commits.KIND, images.KIND))
+    parent = None if to_store else output.parent
     with _storage(output), contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}."))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix=f".{output.name}.")))
         workspace = Workspace(inputs, stack.enter_context(tempfile.TemporaryFile(dir=folder)))
         header, applier = _rebuilt(delta, workspace, threads)
-        tree = None if header.root is Root.FILE else decode_tar_tree(bytes(workspace.open(applier.root)))
-        result = Path(folder) / "result"
-        if tree and is_folder(tree):
-            check_folder(output)
-            extract_into(result, entries(decode(tree.recipe, tree.contents)), workspace.body)
-            size = tree.tar_size
+        if header.root is Root.FILE:
+            return _place(_pieces(workspace.open(applier.root)), folder, output, to_store)
+        tree = decode_any_tree(bytes(workspace.open(applier.root)))
+        if isinstance(tree, TarTree):
+            if is_folder(tree) and not to_store:
+                return _extract(tree, workspace, folder, output)
+            return _place(_tar(tree, workspace), folder, output, to_store)
+        if isinstance(tree, OstreeTree):
+            _check_store(output, commits.KIND, "a commit: -o ostree:REPO@REF")
+            commits.write_commit(tree, workspace.body, str(output))
         else:
-            check_output(output)
-            blocks = _tar(tree, workspace) if tree else _pieces(workspace.open(applier.root))
-            size = _write(result, blocks)
-        result.rename(output)
+            _check_store(output, images.KIND, "an image: -o oci:DIR:TAG")
+            images.write_image(tree, workspace.body, str(output))
+        return sum(one.size for one in tree.contents)
+
+
+def _check_store(output: Path, kind: str, makes: str) -> None:
+    if not str(output).startswith(kind):
+        raise UsageError(f"the delta makes {makes}", output=str(output))
+
+
+def _place(blocks: Iterable[Buffer], folder: Path, output: Path, to_store: bool) -> int:  # noqa: FBT001
+    if to_store:
+        raise UsageError("the delta makes a file", output=str(output))
+    check_output(output)
+    result = folder / "result"
+    size = _write(result, blocks)
+    result.rename(output)
     return size
+
+
+def _extract(tree: TarTree, workspace: Workspace, folder: Path, output: Path) -> int:
+    check_folder(output)
+    result = folder / "result"
+    extract_into(result, entries(decode(tree.recipe, tree.contents)), workspace.body)
+    result.rename(output)
+    return tree.tar_size
 
 
 def _rebuilt(delta: Path, workspace: Workspace, threads: Threads) -> tuple[Header, Applier]:

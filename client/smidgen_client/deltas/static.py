@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from smidgen_client.deltas.commits import KIND, Revision
 from smidgen_client.deltas.outputs import replacing
 from smidgen_deltas.errors import SmidgenError, UsageError
 from smidgen_deltas.ostree.commitmeta import parse_ed25519_keys
@@ -22,7 +23,6 @@ from smidgen_deltas.ostree.static.files import DeltaFiles
 from smidgen_deltas.ostree.static.make import MadeDelta, make_delta
 
 EMPTY: Final = "empty"
-KIND: Final = "ostree:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +33,6 @@ class Made:
     size: int
     parts: int
     output: int
-
-
-@dataclass(frozen=True, slots=True)
-class Revision:
-    """A commit in a repository."""
-
-    repo: Repository
-    commit: bytes
-
-    @classmethod
-    def parse(cls, text: str) -> Revision:
-        """`ostree:REPO@REV`. Raises UsageError, NotFound."""
-        path, at, rev = text.removeprefix(KIND).rpartition("@")
-        if not text.startswith(KIND) or not at or not path or not rev:
-            raise UsageError("a commit is named ostree:REPO@REV", given=text[:200])
-        repo = Repository.open(path)
-        return cls(repo, repo.resolve(rev))
 
 
 def make_static(old: str, new: str, output: str, executor: Executor) -> Made:

@@ -139,29 +139,27 @@ def encode_tree(tree: OstreeTree | OciTree | TarTree) -> bytes:
     return bytes(out)
 
 
-def decode_tar_tree(raw: bytes) -> TarTree:
-    """Parse the raw form of a plain tar's document. Raises as decode_tree."""
-    reader = WireReader(raw, "tree document")
-    reader.expect(MAGIC)
-    contents = _contents(reader)
-    if reader.take(1)[0] != TAR:
-        raise UnsupportedFeature("not the tree document of a plain tar")
-    digest, size = reader.take(32), reader.number(MAX_SIZE, "tar size")
-    tree = TarTree(digest, size, reader.block(MAX_BLOCK, "recipe"), contents)
-    reader.done()
+def decode_tree(raw: bytes) -> OstreeTree | OciTree:
+    """Parse the raw form of a commit or an image. Raises WireCorrupt, LimitExceeded, UnsupportedFeature."""
+    tree = decode_any_tree(raw)
+    if isinstance(tree, TarTree):
+        raise UnsupportedFeature("tree document of a plain tar")
     return tree
 
 
-def decode_tree(raw: bytes) -> OstreeTree | OciTree:
-    """Parse the raw form. Raises WireCorrupt, LimitExceeded, UnsupportedFeature."""
+def decode_any_tree(raw: bytes) -> OstreeTree | OciTree | TarTree:
+    """Parse the raw form of any tree. Raises as decode_tree."""
     reader = WireReader(raw, "tree document")
     reader.expect(MAGIC)
     contents = _contents(reader)
     kind = reader.take(1)[0]
     if kind == OSTREE:
-        tree: OstreeTree | OciTree = _ostree(reader, contents)
+        tree: OstreeTree | OciTree | TarTree = _ostree(reader, contents)
     elif kind == OCI:
         tree = _oci(reader, contents)
+    elif kind == TAR:
+        digest, size = reader.take(32), reader.number(MAX_SIZE, "tar size")
+        tree = TarTree(digest, size, reader.block(MAX_BLOCK, "recipe"), contents)
     else:
         raise UnsupportedFeature("tree document of an unknown kind", kind=kind)
     reader.done()
