@@ -66,9 +66,7 @@ class Chooser:
         same = self._same.get(self._keys[body.start])
         if same is not None:
             return (Copied(same.path, 0, len(data)),)
-        steps = min(self._ways(body), key=lambda way: way.cost).steps
-        self._pages.passed(2 * len(data))
-        return steps
+        return min(self._ways(body), key=lambda way: way.cost).steps
 
     def _key(self, data: memoryview) -> bytes:
         self._pages.passed(len(data))
@@ -83,12 +81,13 @@ class Chooser:
         data = body.data
         best = Way((Fresh(data),), len(zstd.compress(data, 1)))
         yield best
+        self._pages.passed(len(data))
         pair = self._pair(body)
         packed = looks_packed(body.names[0].decode(errors="replace") if body.names else "", data)
         tried: list[OldFile] = []
         if pair and not (packed and not alike(pair.data, data)):
             tried.append(pair)
-            ways = _along((pair,), data)
+            ways = self._along((pair,), data)
             best = min((best, *ways), key=lambda way: way.cost)
             yield from ways
         if packed or len(data) < WORTH_SEARCHING or best.cost * POOR <= len(data):
@@ -96,9 +95,17 @@ class Chooser:
         others = [self._findable[number] for number in self._similar.find(data, lambda _: True)[: TOGETHER + 1]]
         others = [file for file in others if file is not pair]
         if others:
-            yield from _along(others[:1], data)
+            yield from self._along(others[:1], data)
         if len(tried + others) > 1:
-            yield from _along((tried + others)[:TOGETHER], data)
+            yield from self._along((tried + others)[:TOGETHER], data)
+
+    def _along(self, files: Sequence[OldFile], data: memoryview) -> list[Way]:
+        sources = [Source(file.path, file.data) for file in files]
+        blocks = list(alignment(sources, data))
+        self._pages.passed(len(data) + sum(len(source.data) for source in sources))
+        if not blocks:
+            return []
+        return [_weighed(tuple(along(blocks, sources, data, exact=exact))) for exact in (False, True)]
 
     def _pair(self, body: Body) -> OldFile | None:
         for name in telling(body.names):
@@ -111,14 +118,6 @@ class Chooser:
 def telling(names: Sequence[bytes]) -> list[str]:
     """Names that say what a file is: all but those of objects in a repository."""
     return [name.decode(errors="surrogateescape") for name in names if not _OBJECT.match(name)]
-
-
-def _along(files: Sequence[OldFile], data: memoryview) -> list[Way]:
-    sources = [Source(file.path, file.data) for file in files]
-    blocks = list(alignment(sources, data))
-    if not blocks:
-        return []
-    return [_weighed(tuple(along(blocks, sources, data, exact=exact))) for exact in (False, True)]
 
 
 def _weighed(steps: tuple[Step, ...]) -> Way:

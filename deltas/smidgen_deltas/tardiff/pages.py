@@ -13,7 +13,7 @@ from typing import Final
 
 from smidgen_deltas.engine.sources import Buffer
 
-STEP: Final = 64 << 20  # bytes read until the next time
+STEP: Final = 32 << 20  # bytes read until the next time
 
 
 class Pages:
