@@ -26,6 +26,7 @@ PACKAGES: Final = {
     "podman": "podman",
     "buildah": "buildah",
     "flatpak": "flatpak",
+    "dbus-run-session": "dbus-daemon",
     "nginx": "nginx-light",
     "postgres": "postgresql",
     "gpg": "gnupg",

@@ -17,7 +17,7 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 # In this order: the first route that matches answers. `ostree` is first because a pull is tens of thousands of
 # requests, and every route that is tried before costs some microseconds of each.
-MODULES: Final = ("ostree", "health", "auth", "oci", "admin", "jobs", "surface", "ostree_write")
+MODULES: Final = ("ostree", "health", "auth", "oci", "admin", "jobs", "surface", "flatpak", "ostree_write")
 
 
 def read_route(router: APIRouter, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:

@@ -63,6 +63,16 @@ class LinkedBlob:
 
 
 @dataclass(frozen=True, slots=True)
+class Tagged:
+    """What a tag stands for in one repository."""
+
+    repo: str
+    public: bool
+    digest: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """How much one answer may carry: a number of entries and of bytes of annotations, at least one entry."""
 
@@ -260,6 +270,18 @@ def list_tags(session: Session, repo_id: int, last: str, limit: int) -> list[str
     pushed = ~exists().where(oci_made.c.manifest_id == oci_tag.c.manifest_id)
     query = select(oci_tag.c.name).where(oci_tag.c.repo_id == repo_id, oci_tag.c.name > last, pushed)
     return list(session.scalars(query.order_by(oci_tag.c.name).limit(limit)))
+
+
+def tagged(session: Session, tag: str) -> list[Tagged]:
+    """What the tag stands for in every repository that has it, by name."""
+    query = (
+        select(repo.c.name, repo.c.public, oci_manifest.c.digest, oci_manifest.c.media_type)
+        .join(oci_tag, oci_tag.c.repo_id == repo.c.id)
+        .join(oci_manifest, oci_manifest.c.id == oci_tag.c.manifest_id)
+        .where(repo.c.kind == KIND, oci_tag.c.name == tag)
+        .order_by(repo.c.name)
+    )
+    return [Tagged(*row) for row in session.execute(query)]
 
 
 def _put(session: Session, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from smidgen_server.index.base import Index
 from smidgen_server.metrics import Metrics
 from smidgen_server.services.auth import Auth
 from smidgen_server.services.events import Events
+from smidgen_server.services.flatpak_index import FlatpakIndex
 from smidgen_server.services.jobs import Jobs
 from smidgen_server.services.keys import SigningKeys
 from smidgen_server.services.ostree_read import OstreeReader
@@ -37,6 +38,7 @@ class Services:
     ostree: OstreeReader
     jobs: Jobs = field(default_factory=Jobs)
     events: Events = field(default_factory=Events)
+    flatpak: FlatpakIndex = field(default_factory=FlatpakIndex)
 
 
 @contextmanager
