@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -21,6 +22,7 @@ from support.releases import settled
 from support.server import RunningServer, run_server
 from support.tardiff_reader import rebuild
 
+POLICY = {"formats": ["tardiff"], "from_last": 2}
 CHANCE = random.Random(5)
 PROGRAM, LIBRARY = CHANCE.randbytes(60_000), CHANCE.randbytes(40_000)
 
@@ -33,18 +35,20 @@ def tars(version: int, layers: int) -> list[bytes]:
     return [layer_tar({"lib/library": LIBRARY}), top][-layers:]
 
 
-def image(version: int, layers: int) -> tuple[Content, Document]:
-    content = Content()
-    made = tars(version, layers)
+def add_image(content: Content, made: list[bytes], architecture: str = "amd64") -> Document:
     described = [content.blob(gzip.compress(one, mtime=0), f"{LAYER}+gzip") for one in made]
     config = {
-        "architecture": "amd64",
+        "architecture": architecture,
         "os": "linux",
-        "config": {"Labels": {"version": str(version)}},
         "rootfs": {"type": "layers", "diff_ids": [digest_of(one) for one in made]},
     }
-    document = content.manifest(content.blob(json.dumps(config).encode(), CONFIG), described)
-    return content.tag("latest", document), document
+    return content.manifest(content.blob(json.dumps(config).encode(), CONFIG), described)
+
+
+def image(made: list[bytes]) -> tuple[Content, Document]:
+    content = Content()
+    document = add_image(content, made)
+    return content.tag("latest"), document
 
 
 def config_of(document: Document) -> str:
@@ -54,7 +58,7 @@ def config_of(document: Document) -> str:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[RunningServer]:
-    with run_server(tmp_path / "data", deltas={"formats": ["tardiff"], "from_last": 2}) as server:
+    with run_server(tmp_path / "data", deltas=POLICY) as server:
         yield server
 
 
@@ -66,7 +70,7 @@ def client(site: RunningServer) -> Iterator[httpx2.Client]:
 
 def push(site: RunningServer, repo: Repo, version: int, layers: int) -> Document:
     """Push a version, and wait for all that the server makes of it."""
-    content, document = image(version, layers)
+    content, document = image(tars(version, layers))
     repo.push(content)
     settle(site, repo)
     return document
@@ -85,34 +89,43 @@ def artifacts(repo: Repo, document: Document) -> list[Json]:
     return found
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-def test_an_applier_rebuilds_every_layer_from_any_of_the_last_images(
-    site: RunningServer, client: httpx2.Client, layers: int
-) -> None:
-    repo = Repo(client, "team/app")
-    versions = [push(site, repo, version, layers) for version in range(3)]
-    assert [len(artifacts(repo, one)) for one in versions] == [0, 1, 2]
-    for version in (0, 1):
-        device = Device()
-        device.install(config_of(versions[version]), tars(version, layers))
-        made, fetched = device.update(repo, versions[2].digest)
-        assert made == tars(2, layers)
-        assert fetched < 2000
+@dataclass(frozen=True)
+class Releases:
+    """Three images of one layer, one after the other, in a repository."""
+
+    repo: Repo
+    images: list[Document]
 
 
-def test_what_flatpak_reads(site: RunningServer, client: httpx2.Client) -> None:
-    """The index names the newest targets; a delta manifest has each pair of layers once."""
-    repo = Repo(client, "app")
-    versions = [push(site, repo, version, 1) for version in range(3)]
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Releases]:
+    with run_server(tmp_path_factory.mktemp("releases"), deltas=POLICY) as site, site.client() as client:
+        repo = Repo(client, "team/app")
+        yield Releases(repo, [push(site, repo, version, 1) for version in range(3)])
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_an_applier_updates_from_any_of_the_last_images(releases: Releases, version: int) -> None:
+    assert [len(artifacts(releases.repo, one)) for one in releases.images] == [0, 1, 2]
+    device = Device()
+    device.install(config_of(releases.images[version]), tars(version, 1))
+    made, fetched = device.update(releases.repo, releases.images[2].digest)
+    assert made == tars(2, 1)
+    assert fetched < 1000
+
+
+def test_what_flatpak_reads(releases: Releases) -> None:
+    """The index names each target once; a delta manifest has each pair of layers once."""
+    repo, images = releases.repo, releases.images
     answer = repo.get("manifests/_deltaindex").raise_for_status()
     assert (answer.headers["content-type"], answer.headers["cache-control"]) == (INDEX, "no-cache")
     found = {one["annotations"][DELTA + "target"]: one for one in answer.json()["manifests"]}
-    assert set(found) == {one.digest for one in versions[1:]}
-    manifest = repo.get(f"manifests/{found[versions[2].digest]['digest']}").raise_for_status().json()
-    assert manifest["annotations"] == {DELTA + "target": versions[2].digest}
+    assert len(answer.json()["manifests"]) == 2 and set(found) == {one.digest for one in images[1:]}
+    manifest = repo.get(f"manifests/{found[images[2].digest]['digest']}").raise_for_status().json()
+    assert manifest["annotations"] == {DELTA + "target": images[2].digest}
     assert repo.get(f"blobs/{manifest['config']['digest']}").content == b"{}"
     old = {digest_of(*tars(version, 1)): read_files(*tars(version, 1)) for version in (0, 1)}
-    assert {one["annotations"][DELTA + "from"] for one in manifest["layers"]} == set(old)
+    assert sorted(one["annotations"][DELTA + "from"] for one in manifest["layers"]) == sorted(old)
     for layer in manifest["layers"]:
         data = repo.get(f"blobs/{layer['digest']}").raise_for_status()
         assert "immutable" in data.headers["cache-control"]
@@ -120,22 +133,28 @@ def test_what_flatpak_reads(site: RunningServer, client: httpx2.Client) -> None:
         assert rebuild(data.content, old[layer["annotations"][DELTA + "from"]]) == tars(2, 1)[0]
 
 
-def test_stock_clients_see_no_difference(site: RunningServer, client: httpx2.Client) -> None:
-    repo = Repo(client, "app")
-    first, second = push(site, repo, 0, 1), push(site, repo, 1, 1)
-    assert repo.get("tags/list").json()["tags"] == ["latest"]
-    for document in (first, second):
-        assert repo.get(f"manifests/{document.digest}").content == document.body
-    (job,) = client.get("/api/v1/jobs").json()["jobs"]
-    assert (job["format"], job["state"], job["target"]) == ("tardiff", deltas.READY, second.digest)
-    assert job["size"] < job["full"] / 10
+def test_stock_clients_see_no_difference(releases: Releases) -> None:
+    assert releases.repo.get("tags/list").json()["tags"] == ["latest"]
+    for document in releases.images:
+        assert releases.repo.get(f"manifests/{document.digest}").content == document.body
 
 
-def test_an_image_of_several_layers_is_not_in_the_index(site: RunningServer, client: httpx2.Client) -> None:
-    """flatpak would know it by its last layer alone."""
+def test_they_are_listed_like_other_deltas(releases: Releases) -> None:
+    jobs = releases.repo.client.get("/api/v1/jobs").json()["jobs"]
+    assert {(job["format"], job["state"]) for job in jobs} == {("tardiff", deltas.READY)}
+    assert [job["target"] for job in jobs] == [releases.images[number].digest for number in (2, 2, 1)]
+    assert all(job["size"] < job["full"] / 10 for job in jobs)
+
+
+def test_of_several_layers_only_those_that_changed_travel(site: RunningServer, client: httpx2.Client) -> None:
+    """And the image is not in flatpak's index, because flatpak would know the old one by its last layer alone."""
     repo = Repo(client, "app")
-    push(site, repo, 0, 2)
-    assert len(artifacts(repo, push(site, repo, 1, 2))) == 1
+    first, second = push(site, repo, 0, 2), push(site, repo, 1, 2)
+    device = Device()
+    device.install(config_of(first), tars(0, 2))
+    made, fetched = device.update(repo, second.digest)
+    assert made == tars(1, 2)
+    assert fetched < 1000
     assert repo.get("manifests/_deltaindex").status_code == 404
 
 
@@ -171,6 +190,39 @@ def test_an_index_that_was_pushed_stays(site: RunningServer, client: httpx2.Clie
     assert len(artifacts(repo, push(site, repo, 1, 1))) == 1
     assert repo.get("manifests/_deltaindex").content == document.body
     assert repo.get("tags/list").json()["tags"] == ["_deltaindex", "latest"]
+
+
+def test_a_layer_that_gains_nothing_travels_whole(site: RunningServer, client: httpx2.Client) -> None:
+    repo = Repo(client, "app")
+    first = push(site, repo, 0, 2)
+    fresh = [layer_tar({"share/fresh": random.Random(9).randbytes(5000)}), *tars(1, 1)]
+    content, second = image(fresh)
+    repo.push(content)
+    settle(site, repo)
+    device = Device()
+    device.install(config_of(first), tars(0, 2))
+    made, fetched = device.update(repo, second.digest)
+    assert made == fresh
+    assert 5000 < fetched < 7000
+
+
+def test_each_platform_of_an_index_has_its_own(site: RunningServer, client: httpx2.Client) -> None:
+    repo, platforms = Repo(client, "app"), ("amd64", "arm64")
+    own = {name: number * 10 for number, name in enumerate(platforms)}
+    pushed = []
+    for version in range(2):
+        content = Content()
+        images = {name: add_image(content, tars(version + own[name], 1), name) for name in platforms}
+        content.index([one.descriptor(platform={"os": "linux", "architecture": name}) for name, one in images.items()])
+        repo.push(content.tag("latest"))
+        settle(site, repo)
+        pushed.append(images)
+    for name in platforms:
+        device = Device()
+        device.install(config_of(pushed[0][name]), tars(own[name], 1))
+        assert device.update(repo, pushed[1][name].digest)[0] == tars(1 + own[name], 1)
+    targets = {one["annotations"][DELTA + "target"] for one in repo.get("manifests/_deltaindex").json()["manifests"]}
+    assert targets == {one.digest for one in pushed[1].values()}
 
 
 def test_images_with_nothing_in_common_get_no_delta(site: RunningServer, client: httpx2.Client) -> None:
