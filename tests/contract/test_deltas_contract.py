@@ -29,7 +29,7 @@ def part(index: Index, name: str) -> surface.Part:
         return surface.Part(content.add_blob(session, digest, 10, now=1), digest, 10, 20)
 
 
-def publish(index: Index, name: str, *, tree: str = "", last: int = 3) -> int:
+def publish(index: Index, name: str, *, tree: str = "", last: int = 3, formats: tuple[str, ...] = ("smidgen",)) -> int:
     """Point the ref `stable` at the revision `name`, as the service does."""
     stored = part(index, f"tree of {tree or name}")
     new = surface.NewRevision(
@@ -47,7 +47,8 @@ def publish(index: Index, name: str, *, tree: str = "", last: int = 3) -> int:
         found = surface.find_ref(session, 1, "stable")
         version = found.version + 1 if found else 1
         surface.put_ref(session, 1, "stable", number, version, b"{}", now=1)
-        delta_plan.queue(session, DeltaSettings(from_last=last), 1, "stable", number, version, now=1)
+        settings = DeltaSettings(from_last=last, formats=formats)
+        delta_plan.queue(session, settings, 1, "stable", number, version, now=1)
     return number
 
 
@@ -97,6 +98,27 @@ def test_from_the_last_revisions_of_the_ref_each_pair_once(index: Index) -> None
     with index.read() as session:
         found = jobs.listing(session, before=None, limit=100)
     assert [row.state for row in found] == [deltas.WAITING] * 7
+
+
+def test_every_format_of_the_policy_is_asked_for_and_goes_with_the_revision(index: Index) -> None:
+    """From the last three revisions, in the formats that there are for this kind of repository."""
+    formats = ("smidgen", "ostree", "tardiff")
+    first, second, third = (publish(index, name, last=0) for name in "abc")
+    target = publish(index, "d", formats=formats)
+    assert wanted(index, target) == {(form, one) for form in formats[:2] for one in (first, second, third)}
+    with index.session() as session:
+        assert surface.delete_revision(session, second)
+    assert wanted(index, target) == {(form, one) for form in formats[:2] for one in (first, third)}
+    publish(index, "c", last=0)
+    with index.session() as session:
+        assert surface.delete_revision(session, target)
+    with index.read() as session:
+        assert jobs.listing(session, before=None, limit=100) == []
+
+
+def wanted(index: Index, target: int) -> set[tuple[str, int]]:
+    with index.read() as session:
+        return {(row.format, row.sources[0]) for row in deltas.to_target(session, target)}
 
 
 def test_zero_switches_them_off(index: Index) -> None:

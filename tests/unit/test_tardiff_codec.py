@@ -24,7 +24,7 @@ from smidgen_deltas.tar.errors import UnsafePath
 from smidgen_deltas.tardiff.apply import apply_delta, check
 from smidgen_deltas.tardiff.make import make_delta
 from smidgen_deltas.tardiff.old_files import Folder, SourceMissing
-from smidgen_deltas.tardiff.old_tree import OldTree, deployed_path
+from smidgen_deltas.tardiff.old_tree import LONGEST, OldTree, deployed_path
 from smidgen_deltas.tardiff.operations import (
     MAX_ADDED,
     MAX_FRAME,
@@ -43,7 +43,7 @@ from smidgen_deltas.tardiff.operations import (
 from smidgen_deltas.tardiff.stream import TardiffInvalid, magic, read_operations, write_operations
 from smidgen_deltas.tardiff.verify import DeltaWrong, prove
 from smidgen_deltas.wire import varint
-from support.tars import END, header, member
+from support.tars import END, GNU, header, member
 
 OLD = {b"a": b"0123456789", b"b/c": bytes(range(256))}
 EVERY: list[Operation] = [
@@ -277,6 +277,34 @@ def test_hard_links_to_objects_are_opened_where_the_applier_finds_them() -> None
     tar = member(name, b"content") + header(b"usr/bin/tool", 0, b"1", linkname=name) + END
     assert [file.path for file in tree(tar).files()] == [name]
     assert [file.path for file in tree(tar).files(deployed_path)] == [b"usr/bin/tool"]
+
+
+def test_a_source_has_a_path_that_appliers_can_open() -> None:
+    """By another of its names, if there is a shorter one."""
+    short, long = (b"/".join([b"d" * 60] * 40)[:size] for size in (LONGEST, LONGEST + 1))
+
+    def named(path: bytes, kind: bytes = b"L") -> bytes:
+        return member(b"././@LongLink", path + b"\0", kind, magic=GNU)
+
+    assert [file.path for file in tree(named(short) + member(b"cut", b"content") + END).files()] == [short]
+    far = named(long) + member(b"cut", b"content")
+    assert list(tree(far + END).files()) == []
+    near = named(long, b"K") + header(b"near", 0, b"1", linkname=b"cut")
+    assert [file.path for file in tree(far + near + END).files()] == [b"near"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(b"\1" + varint(4097) + b"a" * 4097, id="path"),
+        pytest.param(b"\1\1a\3" + varint(MAX_ADDED + 1), id="added bytes"),
+    ],
+)
+def test_the_guard_refuses_what_stock_appliers_do(raw: bytes) -> None:
+    old = member(b"a", b"0123456789") + END
+    with pytest.raises(LimitExceeded) as refused:
+        prove(BytesIO(packed(raw)), [old], b"")
+    assert refused.value.detail["size"] == refused.value.detail["limit"] + 1
 
 
 def test_a_made_delta_is_proven_before_it_is_given_away() -> None:

@@ -17,6 +17,7 @@ from smidgen_deltas.tar.whiteout import WhiteoutKind, understand
 from smidgen_deltas.tardiff.bodies import Body, clean_name, members
 
 MAX_LINKS: Final = 40
+LONGEST: Final = 2048  # bytes of a path: appliers put a folder of theirs before it, and all of it is below PATH_MAX
 
 Usable = Callable[[bytes], bool]
 
@@ -59,14 +60,15 @@ class OldTree:
                 self._put(path, member, body)
 
     def files(self, usable: Usable = any_path) -> Iterator[OldFile]:
-        """Every file that can be a source: plain, readable by everybody, with a name that `usable` likes."""
+        """Every file that can be a source: plain, readable by everybody, with a name that `usable` likes and that is
+        not too long."""
         names: dict[int, list[bytes]] = {}
         held: dict[int, Body] = {}
         for path, body in self._files.items():
             held[id(body)] = body
             names.setdefault(id(body), []).append(path)
         for key, body in held.items():
-            found = next(filter(usable, names[key]), None)
+            found = next((name for name in names[key] if len(name) <= LONGEST and usable(name)), None)
             if found is not None and body.readable and body.plain:
                 yield OldFile(body.data, found, tuple(names[key]))
 
