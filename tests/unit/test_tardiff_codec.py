@@ -279,6 +279,13 @@ def test_hard_links_to_objects_are_opened_where_the_applier_finds_them() -> None
     assert [file.path for file in tree(tar).files(deployed_path)] == [b"usr/bin/tool"]
 
 
+@pytest.mark.parametrize("path", [b"run/lock", b"tmp/file", b"dev/node", b"usr/share/\xff"])
+def test_what_a_deployed_system_has_not_is_no_source_there(path: bytes) -> None:
+    tar = member(path, b"content") + member(b"usr/run/file", b"other") + END
+    assert [file.path for file in tree(tar).files()] == [path, b"usr/run/file"]
+    assert [file.path for file in tree(tar).files(deployed_path)] == [b"usr/run/file"]
+
+
 def test_a_source_has_a_path_that_appliers_can_open() -> None:
     """By another of its names, if there is a shorter one."""
     short, long = (b"/".join([b"d" * 60] * 40)[:size] for size in (LONGEST, LONGEST + 1))

@@ -19,6 +19,8 @@ from smidgen_deltas.tardiff.bodies import Body, clean_name, members
 MAX_LINKS: Final = 40
 LONGEST: Final = 2048  # bytes of a path: appliers put a folder of theirs before it, and all of it is below PATH_MAX
 
+_NOT_DEPLOYED: Final = (b"sysroot/ostree/", b"dev/", b"proc/", b"run/", b"sys/", b"tmp/")
+
 Usable = Callable[[bytes], bool]
 
 
@@ -28,8 +30,15 @@ def any_path(path: bytes) -> bool:  # noqa: ARG001 - one of several rules
 
 
 def deployed_path(path: bytes) -> bool:
-    """The rule for appliers that know a booted system's files, not the repository in its image."""
-    return not path.startswith(b"sysroot/ostree/")
+    """The rule for appliers that know a deployed system: no repository of its image, no folders that are mounted over.
+
+    Importers into ostree leave the latter out. Some appliers take names for UTF-8.
+    """
+    try:
+        path.decode()
+    except UnicodeDecodeError:
+        return False
+    return not path.startswith(_NOT_DEPLOYED)
 
 
 @dataclass(frozen=True, slots=True)
