@@ -12,9 +12,10 @@ from typing import Any, Final
 import click
 
 from smidgen_client.commands.options import SIZE, emit, json_option
-from smidgen_client.deltas.inputs import open_input, open_regular
+from smidgen_client.deltas.inputs import open_input
 from smidgen_client.deltas.kinds import kind_of
-from smidgen_client.deltas.outputs import apply_file, read_header, replacing, verify_file
+from smidgen_client.deltas.outputs import apply_file, replacing, verify_file
+from smidgen_client.deltas.shown import show_delta
 from smidgen_client.deltas.static import apply_static, make_static, show_static
 from smidgen_client.deltas.tardiff import apply_tardiff, make_tardiff, show_tardiff
 from smidgen_client.deltas.threads import Threads, cores
@@ -31,24 +32,8 @@ KEYS: Final = click.option(
 )
 
 
-def _show(file: Path) -> dict[str, Any]:
-    with open_regular(file) as opened:
-        header = read_header(opened)
-    return {
-        "format": "smidgen",
-        "rebuilds": header.root.name.lower(),
-        "size": file.stat().st_size,
-        "targets": len(header.targets),
-        "output": header.output,
-        "memory": header.memory,
-        "frames": len(header.frames),
-        "sources": [entry.sha256.hex() for entry in header.sources if entry.sha256],
-        "transforms": [f"{transform.name}-{transform.version}" for transform in header.transforms],
-    }
-
-
 SHOWN: Final[dict[str, Callable[[Path], dict[str, Any]]]] = {
-    "smidgen": _show,
+    "smidgen": show_delta,
     "ostree": show_static,
     "tardiff": show_tardiff,
 }
@@ -75,8 +60,9 @@ def delta() -> None:
 def delta_make(
     *, old: tuple[Path, ...], new: Path, output: Path, form: str, effort: str, profile: str, listed: bool, as_json: bool
 ) -> None:
-    """Make a delta from one or several OLD files or folders to NEW.
+    """Make a delta from one or several OLD files, folders, commits or images to NEW.
 
+    A commit is named ostree:REPO@REV, an image oci:DIR:TAG.
     Tars, also compressed ones, are compared member by member; applying such a delta gives the uncompressed tar. A delta
     to a folder gives a folder, with owners (as root), modes, times, links and extended attributes.
 
@@ -179,6 +165,8 @@ def delta_apply(
 ) -> None:
     """Rebuild the new file from a delta FILE and the old ones; every digest is checked.
 
+    A delta to a commit is applied with -o ostree:REPO@REF, one to an image with -o oci:DIR:TAG.
+
     A static delta of ostree, in one file or a folder, is applied within a repository: --from and -o are ostree:REPO.
     A tar-diff is applied to the old tars, lowest layer first, or to the folder that they were extracted to, and makes a
     tar; -o folder:DIR extracts it, -o oci:DIR puts it into an OCI layout as a blob. It has no digest of the result:
@@ -239,12 +227,28 @@ def _check_keys(kind: str, keys: Sequence[str]) -> None:
 
 @delta.command("show")
 @click.argument("file", type=SIDE)
+@click.option("--from", "old", multiple=True, type=SIDE, help="The old files: then all is shown by name.")
 @json_option
-def delta_show(*, file: Path, as_json: bool) -> None:
-    """What is in a delta FILE and what applying it needs; also of ostree's static deltas and of tar-diffs."""
-    facts = SHOWN[kind_of(file)](file)
-    lines = [f"{name:14} {_shown(value)}" for name, value in facts.items()]
+def delta_show(*, file: Path, old: tuple[Path, ...], as_json: bool) -> None:
+    """What is in a delta FILE and what applying it needs; also of ostree's static deltas and of tar-diffs.
+
+    Of each file: its bytes in the delta, how it is made, from what, and why.
+    """
+    kind = kind_of(file)
+    if old and kind != "smidgen":
+        raise UsageError("only deltas of smidgen's own are shown with --from", format=kind)
+    with contextlib.ExitStack() as stack:
+        inputs = [stack.enter_context(open_input(path)) for path in old]
+        facts = show_delta(file, inputs) if inputs else SHOWN[kind](file)
+    lines = [f"{name:14} {_shown(value)}" for name, value in facts.items() if name != "files" or kind != "smidgen"]
+    if kind == "smidgen":
+        lines += [_file_line(**one) for one in facts["files"]]
     emit(facts, as_json=as_json, text="\n".join(lines))
+
+
+def _file_line(*, path: str, size: int, method: str, sources: list[str], bytes: int, why: str) -> str:  # noqa: A002
+    source = sources[0] + (f" and {len(sources) - 1} more" if len(sources) > 1 else "") if sources else ""
+    return f"{bytes:10} of {size:10} {method:12} {path}  {source}  {why}"
 
 
 def _shown(value: object) -> str:

@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Final, Protocol
 
 from smidgen_deltas.engine import coding
+from smidgen_deltas.engine.cursors import Cursors
 from smidgen_deltas.engine.patch import BLOCK, PLAIN, TRANSFORMS, Patch, apply_patch
 from smidgen_deltas.engine.scratch import HELD, gather, spool
 from smidgen_deltas.engine.sources import Buffer
@@ -28,7 +29,7 @@ from smidgen_deltas.errors import DigestMismatch, FormatError, NotFound, SizeMis
 from smidgen_deltas.native.delta import DeltaCorrupt, Header, Root, Transform, check_frame
 from smidgen_deltas.native.delta_ops import Bounds, Copy, Op, Part, Patched, Ref, Repacked, Space, Whole, decode_op
 from smidgen_deltas.native.tree import ContentRef, decode_contents
-from smidgen_deltas.wire import WireCorrupt, WireReader
+from smidgen_deltas.wire import WireReader
 
 MAX_INNER: Final = 1 << 30
 PIECE: Final = 1 << 20
@@ -120,7 +121,7 @@ class Applier:
         with self._work.beside(2 * info.size + info.raw):
             parts = coding.unpack(stored, info.raw)
         ops = WireReader(parts.ops, "delta operations")
-        cursors = _Cursors(parts)
+        cursors = Cursors(parts)
         end = len(self._targets) + info.targets
         while len(self._targets) < end or ops.left:
             self._next(ops, cursors, end + info.open)
@@ -149,7 +150,7 @@ class Applier:
         if self._open is not None:
             self._open.close()
 
-    def _next(self, ops: WireReader, cursors: _Cursors, limit: int) -> None:
+    def _next(self, ops: WireReader, cursors: Cursors, limit: int) -> None:
         """One operation: a target or a part of one."""
         number = len(self._targets)
         if number >= limit:
@@ -168,7 +169,7 @@ class Applier:
         long = target.size >= LONG or isinstance(op, Repacked)
         self._work.run(number, needs, lambda: self._rebuild(target, op, slices), long=long)
 
-    def _part(self, target: ContentRef, op: Part, cursors: _Cursors) -> None:
+    def _part(self, target: ContentRef, op: Part, cursors: Cursors) -> None:
         slices = list(cursors.of(op.op, op.size))
         self._work.wait()
         if self._open is None:
@@ -273,41 +274,6 @@ class _Open:
 
     def close(self) -> None:
         self._stack.close()
-
-
-class _Cursors:
-    """Places in the streams of a frame; what was not used at the end is an error."""
-
-    def __init__(self, parts: coding.Streams) -> None:
-        self._parts = {name: memoryview(part) for name, part in zip(coding.NAMES, parts.parts(), strict=True)}
-        self._at = dict.fromkeys(coding.NAMES, 0)
-        self._at["ops"] = len(parts.ops)  # has its own reader
-
-    def of(self, op: Op, size: int) -> Iterator[Buffer]:
-        """What an operation takes, in the order in which `Applier._run` wants it."""
-        if isinstance(op, Whole):
-            yield self._take("literal", size)
-        elif isinstance(op, Patched):
-            yield self._take("control", op.control)
-            yield self._take("diff", op.diff)
-            yield self._take("extra", op.extra)
-        elif isinstance(op, Repacked):
-            yield self._take("literal", op.recipe)
-            for inner in op.streams:
-                yield from self.of(inner.op, inner.size)
-
-    def _take(self, name: str, size: int) -> memoryview:
-        start, part = self._at[name], self._parts[name]
-        if size > len(part) - start:
-            raise WireCorrupt(f"delta {name} ends early", offset=start, wanted=size, left=len(part) - start)
-        self._at[name] = start + size
-        return part[start : start + size]
-
-    def done(self) -> None:
-        """Raises WireCorrupt."""
-        for name, part in self._parts.items():
-            if self._at[name] != len(part):
-                raise WireCorrupt(f"delta {name} is followed by other bytes", left=len(part) - self._at[name])
 
 
 def _needed(op: Op) -> frozenset[int]:

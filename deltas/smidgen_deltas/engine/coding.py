@@ -100,12 +100,24 @@ def unpack(stored: bytes, raw_limit: int) -> Streams:
     Raises LimitExceeded when its streams are larger together than `raw_limit`, before decoding any; FrameCorrupt.
     """
     reader = WireReader(stored, "delta frame")
-    sizes = [(reader.take(1)[0], reader.number(raw_limit, name), reader.number(len(stored), name)) for name in NAMES]
-    if sum(raw for _, raw, _ in sizes) > raw_limit:
-        raise LimitExceeded("frame is larger than its header says", limit=raw_limit)
+    sizes = _sizes(reader, len(stored), raw_limit)
     parts = [_unpack_one(codec, reader.take(size), raw) for codec, raw, size in sizes]
     reader.done()
     return Streams(*parts)
+
+
+def stored_sizes(stored: bytes, raw_limit: int) -> dict[str, int]:
+    """Bytes that each stream of a frame takes as stored. Raises as `unpack`."""
+    sizes = _sizes(WireReader(stored, "delta frame"), len(stored), raw_limit)
+    return {name: size for name, (_, _, size) in zip(NAMES, sizes, strict=True)}
+
+
+def _sizes(reader: WireReader, limit: int, raw_limit: int) -> list[tuple[int, int, int]]:
+    """For each stream its codec, raw size and stored size."""
+    sizes = [(reader.take(1)[0], reader.number(raw_limit, name), reader.number(limit, name)) for name in NAMES]
+    if sum(raw for _, raw, _ in sizes) > raw_limit:
+        raise LimitExceeded("frame is larger than its header says", limit=raw_limit)
+    return sizes
 
 
 def _pack_one(name: str, raw: Buffer, effort: Effort) -> tuple[int, Buffer]:

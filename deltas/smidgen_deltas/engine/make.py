@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from typing import IO, Final
 
 from smidgen_deltas.engine.choose import Chooser, Settings
+from smidgen_deltas.engine.describe import reason, refs_of
 from smidgen_deltas.engine.frames import Coded, FrameWriter
 from smidgen_deltas.engine.profile import FULL, Profile
 from smidgen_deltas.engine.recipes import Book, Forgetful
 from smidgen_deltas.engine.sources import Tree
 from smidgen_deltas.native.delta import Entry, Header, Root, encode_header
-from smidgen_deltas.native.delta_ops import Copy, Part, Patched, Ref, Repacked, TargetOp, Whole
+from smidgen_deltas.native.delta_ops import Part, TargetOp
 
 AHEAD: Final = 16  # files in work or waiting to be written
 AHEAD_BYTES: Final = 64 << 20  # of these, as far as they can be guessed
@@ -183,42 +184,13 @@ class _Maker:
 
     def _line(self, index: int, ops: Sequence[TargetOp], weight: int) -> Line:
         path, size = self._new.paths[index], self._new.contents[index].size
-        method, why = _described(ops)
-        refs = dict.fromkeys(ref for op in ops for ref in _refs(op))
+        method, why = reason(ops)
+        refs = dict.fromkeys(ref for op in ops for ref in refs_of(op))
         names = list(dict.fromkeys(self._chooser.source_path(ref) for ref in refs))
         source = names[0] if names else ""
         if len(names) > 1:
             source += f" and {len(names) - 1} more"
         return Line(path, size, method, source, weight, why)
-
-
-def _described(ops: Sequence[TargetOp]) -> tuple[str, str]:
-    """The method and the reason for it."""
-    op = ops[0]
-    if isinstance(op, Part):
-        patched = sum(isinstance(one, Part) and isinstance(one.op, Patched) for one in ops)
-        return "parts", f"too large for one piece; {patched} of {len(ops)} parts resemble the old file"
-    if isinstance(op, Whole):
-        return "whole", "nothing that the device has makes it smaller"
-    if isinstance(op, Copy):
-        return "copy", "the same bytes are there already"
-    if isinstance(op, Patched):
-        several = "several files that it was put together from" if len(op.refs) > 1 else "the file that resembles it"
-        return "patch", f"cheapest from {several}"
-    copies = sum(isinstance(inner.op, Copy) for inner in op.streams)
-    return op.transform.name, f"cheaper inside: {len(op.streams)} streams, {copies} of them copies"
-
-
-def _refs(op: TargetOp) -> Iterator[Ref]:
-    if isinstance(op, Part):
-        yield from _refs(op.op)
-    elif isinstance(op, Copy):
-        yield op.ref
-    elif isinstance(op, Patched):
-        yield from op.refs
-    elif isinstance(op, Repacked):
-        for inner in op.streams:
-            yield from _refs(inner.op)
 
 
 def _sort_key(path: str) -> tuple[bool, str, str]:

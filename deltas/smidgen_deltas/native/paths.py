@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smidgen_deltas.digest import Digest
-from smidgen_deltas.native.tree import OciTree, OstreeTree
+from smidgen_deltas.native.tree import ContentRef, OciTree, OstreeTree, TarTree
 from smidgen_deltas.ostree.objects import ObjectName, ObjectType
 from smidgen_deltas.ostree.walk import paths
 from smidgen_deltas.tar.entries import entries
 from smidgen_deltas.tar.recipe import EncodedRecipe
 
 
-def content_paths(tree: OstreeTree | OciTree) -> tuple[str, ...]:
+def content_paths(tree: OstreeTree | OciTree | TarTree) -> tuple[str, ...]:
     """For each content of the document the first path that has it; "" for what has none.
 
     Raises FormatError when the document contradicts itself.
     """
     first: dict[int, str] = {}
-    for number, path in _commit(tree) if isinstance(tree, OstreeTree) else _image(tree):
+    for number, path in _commit(tree) if isinstance(tree, OstreeTree) else _tars(tree):
         first.setdefault(number, path)
     return tuple(first.get(number, "") for number in range(len(tree.contents)))
 
@@ -33,9 +33,11 @@ def _commit(tree: OstreeTree) -> Iterator[tuple[int, str]]:
             yield files[name.checksum], path
 
 
-def _image(tree: OciTree) -> Iterator[tuple[int, str]]:
-    numbers = {one.sha256: number for number, one in enumerate(tree.contents)}
-    for layer in tree.layers:
-        for entry in entries(EncodedRecipe(layer.recipe, tree.contents)):
+def _tars(tree: OciTree | TarTree) -> Iterator[tuple[int, str]]:
+    numbers: dict[ContentRef, int] = {one: number for number, one in enumerate(tree.contents)}
+    recipes = (tree.recipe,) if isinstance(tree, TarTree) else (layer.recipe for layer in tree.layers)
+    for recipe in recipes:
+        for entry in entries(EncodedRecipe(recipe, tree.contents)):
             if entry.content is not None:
-                yield numbers[entry.content.sha256], entry.path.decode(errors="replace").removeprefix("./")
+                number = numbers[ContentRef(entry.content.sha256, entry.content.size)]
+                yield number, entry.path.decode(errors="replace").removeprefix("./")
