@@ -18,6 +18,7 @@ SUITE: Final = os.environ.get("SUITE", "trixie")
 MIRROR: Final = os.environ.get("MIRROR", "http://deb.debian.org/debian")
 TESTS: Final = (
     "tests/interop/test_static_delta_stock.py",
+    "tests/interop/test_static_delta_damage.py",
     "tests/interop/test_static_delta_server.py",
     "tests/interop/test_delta_command_static.py",
     "tests/interop/test_ostree_server_stock.py",
