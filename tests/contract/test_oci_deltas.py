@@ -19,7 +19,7 @@ from support.oci_client import Repo
 from support.oci_content import CONFIG, INDEX, LAYER, Content, Document, Json, digest_of, layer_tar
 from support.oci_delta_applier import DELTA, Device, read_files
 from support.releases import settled
-from support.server import RunningServer, run_server
+from support.server import RunningServer, ServerFactory, run_server
 from support.tardiff_reader import rebuild
 
 POLICY = {"formats": ["tardiff"], "from_last": 2}
@@ -158,19 +158,21 @@ def test_of_several_layers_only_those_that_changed_travel(site: RunningServer, c
     assert repo.get("manifests/_deltaindex").status_code == 404
 
 
-def test_deltas_go_with_the_image_and_come_back_with_it(site: RunningServer, client: httpx2.Client) -> None:
-    repo = Repo(client, "app")
-    push(site, repo, 0, 1)
-    second = push(site, repo, 1, 1)
-    (listed,) = artifacts(repo, second)
-    delta = repo.get(f"manifests/{listed['digest']}").json()["layers"][-1]["digest"]
-    assert repo.delete(f"manifests/{second.digest}").status_code == 202
-    assert (artifacts(repo, second), repo.get("manifests/_deltaindex").status_code) == ([], 404)
-    repo.put_manifest(second, "latest")
-    assert artifacts(repo, second) == [listed]
-    repo.delete(f"manifests/{second.digest}")
-    collect.collect_all(site.services, grace=-10, keep=0, progress=no_progress)
-    assert repo.get(f"blobs/{delta}").status_code == 404
+def test_deltas_go_with_the_image_and_come_back_with_it(server_factory: ServerFactory, database_url: str) -> None:
+    site = server_factory(database=database_url, deltas=POLICY)
+    with site.client() as client:
+        repo = Repo(client, "app")
+        push(site, repo, 0, 1)
+        second = push(site, repo, 1, 1)
+        (listed,) = artifacts(repo, second)
+        delta = repo.get(f"manifests/{listed['digest']}").json()["layers"][-1]["digest"]
+        assert repo.delete(f"manifests/{second.digest}").status_code == 202
+        assert (artifacts(repo, second), repo.get("manifests/_deltaindex").status_code) == ([], 404)
+        repo.put_manifest(second, "latest")
+        assert artifacts(repo, second) == [listed]
+        repo.delete(f"manifests/{second.digest}")
+        collect.collect_all(site.services, grace=-10, keep=0, progress=no_progress)
+        assert repo.get(f"blobs/{delta}").status_code == 404
 
 
 def test_deltas_go_with_the_image_they_start_from(site: RunningServer, client: httpx2.Client) -> None:
