@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from smidgen_benchmarks import corpora, deltas, fleet, link, link_scene, report, update
+from smidgen_benchmarks import apply, corpora, deltas, fleet, link, link_scene, report, update
 from smidgen_benchmarks.fleet_releases import fetch_releases
 from smidgen_benchmarks.peers import PEERS
 from smidgen_deltas.errors import SmidgenError
@@ -60,6 +60,38 @@ def bench_deltas(
         click.echo(f"\nwritten: {written[0]} and {written[1]}")
     if any(row.make and not row.verified for row in rows):
         raise SystemExit(1)
+
+
+@bench.command("apply")
+@click.argument("names", nargs=-1, metavar="[CORPUS…]")
+@DATA
+@click.option("--pair", "pairs", nargs=3, multiple=True, metavar="NAME OLD NEW", help="Add a pair of your own.")
+@click.option(
+    "--effort", "efforts", type=click.Choice(["fast", "default", "best"]), multiple=True, default=("default",)
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), multiple=True, default=(1, 2), help="Files rebuilt at a time (1, 2)."
+)
+@AS_JSON
+def bench_apply(
+    names: tuple[str, ...],
+    data: Path,
+    pairs: tuple[tuple[str, str, str], ...],
+    efforts: tuple[str, ...],
+    jobs: tuple[int, ...],
+    as_json: bool,  # noqa: FBT001 - click passes flags so
+) -> None:
+    """Output per second and core, memory, and what is spent beside the encoders; verified by digest.
+
+    Without names both Debian corpora are used.
+    """
+    chosen = list(corpora.given({name: (Path(old), Path(new)) for name, old, new in pairs}))
+    chosen += [corpora.fetch(name, data) for name in names or ([] if pairs else tuple(corpora.DEBIAN_SUITES))]
+    rows = [row for pair in chosen for row in apply.measure(pair, efforts, jobs, data / "apply", _announce)]
+    if as_json:
+        click.echo(json.dumps({"machine": report.machine(), "rows": [asdict(row) for row in rows]}, indent=1))
+    else:
+        click.echo(apply.table(rows))
 
 
 @bench.command("update")
