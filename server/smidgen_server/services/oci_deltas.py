@@ -8,6 +8,7 @@ are garbage like all others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import BlobUnknown
 from smidgen_deltas.oci.deltas import EMPTY, INDEX_TAG, LayerDelta, flatpak_index, flatpak_manifest
 from smidgen_deltas.oci.media import OCI_INDEX, OCI_MANIFEST
-from smidgen_deltas.oci.model import Manifest, parse_manifest
+from smidgen_deltas.oci.model import Descriptor, Manifest, parse_manifest
 from smidgen_server.index import content, oci, oci_deltas, repos
 from smidgen_server.services.oci_documents import describe
 from smidgen_server.services.oci_write import now
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 ARTIFACT: Final = "artifact"  # /<image>
 FLATPAK: Final = "flatpak"  # /<image>/<old>/<new>
 LAYER: Final = "layer"  # /<image>/<new>: a tar-diff that is in the artifact alone
+MAX_TARGETS: Final = 1000  # in flatpak's index: clients hold it in memory, registries must take 4 MiB
 
 
 def artifact_name(image: Digest) -> str:
@@ -52,14 +54,16 @@ class _Wanted:
     flatpak: dict[Digest, dict[tuple[str, str], LayerDelta]] = field(default_factory=dict)
 
     def add(self, name: str, blob: Digest, size: int) -> None:
-        """A file of a delta, of equal names the smallest first."""
+        """A file of a delta; newest targets come first, of equal names the smallest."""
         kind, image, *layers = name.split("/")
         if kind == ARTIFACT:
             self.artifacts.append(blob)
         elif kind == FLATPAK:
             old, new = layers
+            target = Digest("sha256", image)
             delta = LayerDelta(Digest("sha256", old), Digest("sha256", new), blob, size)
-            self.flatpak.setdefault(Digest("sha256", image), {}).setdefault((old, new), delta)
+            if target in self.flatpak or len(self.flatpak) < MAX_TARGETS:
+                self.flatpak.setdefault(target, {}).setdefault((old, new), delta)
 
 
 def refresh(services: Services, session: Session, name: str) -> None:
@@ -67,13 +71,15 @@ def refresh(services: Services, session: Session, name: str) -> None:
     repo_id = repos.find_repo(session, oci.KIND, name)
     if repo_id is None:
         return
-    files, made = oci_deltas.files(session, repo_id), oci_deltas.made(session, repo_id)
-    if not files and not made:
+    if not oci_deltas.files(session, repo_id) and not oci_deltas.made(session, repo_id):
         return
-    shown = oci_deltas.manifests(session, repo_id)
+    oci_deltas.lock(session, repo_id)
+    files, made = oci_deltas.files(session, repo_id), oci_deltas.made(session, repo_id)
+    images = {file: f"sha256:{file.split('/')[1]}" for file, _, _ in files}
+    shown = oci_deltas.manifests(session, repo_id, [*images.values(), *(str(blob) for _, blob, _ in files)])
     wanted = _Wanted()
     for file, blob, size in files:
-        if f"sha256:{file.split('/')[1]}" in shown:
+        if images[file] in shown:
             wanted.add(file, blob, size)
     showing = _Showing(services, session, repo_id, shown)
     for artifact in wanted.artifacts:
@@ -102,10 +108,12 @@ class _Showing:
             return set()
         bodies = {image: flatpak_manifest(image, dict(sorted(pairs[image].items())).values()) for image in pairs}
         index = flatpak_index(bodies.items())
+        digests = {str(Digest.of(body)) for body in (index, *bodies.values())}
+        self._shown |= oci_deltas.manifests(self._session, self._repo_id, digests)
         for body in bodies.values():
             self._show(body, OCI_MANIFEST)
         oci.set_tags(self._session, self._repo_id, self._show(index, OCI_INDEX), (INDEX_TAG,), now())
-        return {str(Digest.of(body)) for body in (index, *bodies.values())}
+        return digests
 
     def _show(self, body: bytes, media_type: str) -> int:
         """A manifest and the blobs it names; its row. One that is there stays as it is."""
@@ -115,14 +123,20 @@ class _Showing:
             return found
         document = parse_manifest(body, media_type)
         if isinstance(document, Manifest):
-            for one in (document.config, *document.layers):
-                blob_id = self._store(EMPTY) if one.digest == Digest.of(EMPTY) else self._row(one.digest, one.size)
-                oci.link_blob(self._session, self._repo_id, blob_id, now())
+            self._link((document.config, *document.layers))
         new = describe(body, digest, media_type)
         number = oci.put_manifest(self._session, self._repo_id, self._store(body), new, now())
         oci_deltas.mark(self._session, number)
         self._shown[str(digest)] = number
         return number
+
+    def _link(self, blobs: Sequence[Descriptor]) -> None:
+        """Links that are there are left alone: a push that needs them may hold them, and wait for us."""
+        linked = oci_deltas.linked(self._session, self._repo_id, [str(one.digest) for one in blobs])
+        for one in blobs:
+            if str(one.digest) not in linked:
+                blob_id = self._store(EMPTY) if one.digest == Digest.of(EMPTY) else self._row(one.digest, one.size)
+                oci.link_blob(self._session, self._repo_id, blob_id, now())
 
     def _store(self, body: bytes) -> int:
         """The row comes first: what has a young one is not collected (see `stored.record_blob`)."""
