@@ -36,6 +36,7 @@ from smidgen_server.settings import DeltaSettings, Settings
 
 LINE_SECONDS: Final = 0.5
 BLOCK: Final = 1 << 20
+RECIPES: Final = "recipes.sqlite"
 PER_THREAD: Final = 256 << 20  # bytes of the memory limit; more threads than fit would break it
 
 
@@ -43,13 +44,14 @@ def main() -> None:
     order = json.loads(sys.stdin.readline())
     threading.Thread(target=_leave_when_unwanted, daemon=True).start()
     settings = Settings.model_validate(order["settings"])
-    if not settings.data.is_dir():  # another machine
+    here = settings.data.is_dir()
+    if not here:  # another machine
         settings = settings.model_copy(update={"data": Path(tempfile.gettempdir())})
     limit = settings.deltas.memory_bytes
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     os.nice(5)
     try:
-        say(**_run(settings, order))
+        say(**_run(settings, order, settings.data / RECIPES if here else None))
     except Useless as reason:
         say(useless=str(reason))
     except SmidgenError as error:
@@ -73,7 +75,7 @@ def threads(settings: DeltaSettings) -> int:
     return max(1, min(wanted, settings.memory_bytes // PER_THREAD))
 
 
-def _run(settings: Settings, order: dict[str, Any]) -> dict[str, Any]:
+def _run(settings: Settings, order: dict[str, Any], recipes: Path | None) -> dict[str, Any]:
     count = threads(settings.deltas)
     index, store = Index(settings.database_url, pool_size=count), open_store(settings)
     try:
@@ -82,7 +84,7 @@ def _run(settings: Settings, order: dict[str, Any]) -> dict[str, Any]:
             target = surface.get_revision(session, order["target"])
         with ExitStack() as files, ThreadPoolExecutor(count) as executor:
             written: dict[str, IO[bytes]] = {}
-            work = Work(index, store, sources, target, settings.deltas, executor, _Lines())
+            work = Work(index, store, sources, target, settings.deltas, executor, _Lines(), recipes)
             facts = delta_formats.find(order["format"]).build(work, _creator(written, files, settings.data))
             size = sum(file.seek(0, os.SEEK_END) for file in written.values())
             cost = packs_cost(store, sources, target) if facts.cost is None else facts.cost

@@ -120,7 +120,8 @@ class DeltaSettings(Section):
     formats: tuple[str, ...] = Field(
         default=("smidgen",),
         max_length=8,
-        description='"smidgen", and for stock clients "ostree": static deltas, "tardiff": for flatpak and bootc',
+        description='"smidgen", "smidgen-light": the same for devices with little memory, and for stock clients '
+        '"ostree": static deltas, "tardiff": for flatpak and bootc',
     )
     policies: tuple[DeltaPolicy, ...] = Field(default=(), description="other rules for some repositories and refs")
     effort: Literal["fast", "default", "best"] = Field(default="default", description="time spent for smaller deltas")
@@ -147,7 +148,11 @@ class DeltaSettings(Section):
     memory_bytes: int = Field(default=4 * GIB, ge=64 * MIB, description="most memory of one build")
     demand_queue: int = Field(default=64, ge=1, le=10000, description="deltas that devices may ask for at once")
 
-    @field_validator("profile")
+    light_profile: str = Field(
+        default="full,memory=64M", max_length=200, description='the same for deltas of the format "smidgen-light"'
+    )
+
+    @field_validator("profile", "light_profile")
     @classmethod
     def _known(cls, value: str) -> str:
         from smidgen_deltas.engine.profile import parse_profile

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import lzma
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from smidgen_client.plan.ways import Limits
 from smidgen_client.pull.request import PullResult
 from smidgen_deltas.ostree.repo import Repository
 from smidgen_server.index import deltas
@@ -14,6 +16,7 @@ from smidgen_server.services import ingest_ostree
 from smidgen_server.services.container import Services, open_services
 from smidgen_server.services.tasks import no_progress
 from smidgen_server.settings import Settings
+from support.device_trees import noise
 from support.devices import Device
 from support.ostree import ostree
 from support.releases import release, rows, settled, until
@@ -24,13 +27,16 @@ from support.surface import fetch_document
 pytestmark = pytest.mark.needs("ostree")
 
 
-def publish(server: RunningServer | Services, folder: Path, version: int) -> str:
-    """Commit a release with stock ostree and publish it; the commit."""
+def publish(server: RunningServer | Services, folder: Path, version: int, *, manual: bool = False) -> str:
+    """Commit a release with stock ostree and publish it; the commit. manual: with a large packed file."""
     repo = folder / "origin"
     if not repo.exists():
         repo.mkdir()
         ostree(repo, "init", "--mode=archive")
     tree = release(folder / f"release{version}", version)
+    if manual:
+        pages = f"edition {version}" * version + noise("pages", 60_000).hex()
+        (tree / "usr/share/manual.xz").write_bytes(lzma.compress(pages.encode()))
     commit = ostree(repo, "commit", "--branch=stable", f"--tree=dir={tree}", "--owner-uid=0", "--owner-gid=0").strip()
     services = server if isinstance(server, Services) else server.services
     ingest_ostree.publish(services, Repository.open(repo), "stable", "os", "stable", no_progress)
@@ -201,3 +207,38 @@ def test_a_build_that_is_stopped_goes_back_to_the_queue(tmp_path: Path) -> None:
         (row,) = rows(services.index)
         assert (row.state, row.attempts) == (deltas.WAITING, 0)
         assert [path.name for path in (tmp_path / "data").iterdir() if path.name.startswith("tmp")] == []
+
+
+def test_a_device_with_little_memory_has_a_delta_of_its_own(
+    server_factory: ServerFactory, device: Device, tmp_path: Path
+) -> None:
+    """The larger one packs an xz file again, which takes more than the light one may."""
+    server = server_factory(deltas={"formats": ["smidgen", "smidgen-light"]})
+    publish(server, tmp_path, 1, manual=True)
+    pull(device, server)
+    small = Device(tmp_path / "small")
+    pull(small, server)
+    commit = publish(server, tmp_path, 2, manual=True)
+    assert {row.format: row.state for row in settled(server.services)} == dict.fromkeys(deltas.OFFERED, deltas.READY)
+    with server.client() as client:
+        light, full = sorted(fetch_document(client, "ostree/os/stable").deltas, key=lambda offer: offer.memory)
+    assert light.memory <= 64 << 20 < full.memory
+    assert light.piece.size > full.piece.size + 50_000 and full.work > light.work == 0
+    for one, limits, size in ((device, Limits(), full.piece.size), (small, Limits(memory=64 << 20), light.piece.size)):
+        done = pull(one, server, limits=limits, prefer="bytes")
+        assert done.delta is not None and (done.delta.used, done.delta.size) == (True, size), done.delta
+        check(one, commit)
+
+
+def test_nothing_is_made_twice_where_the_delta_asks_little_anyway(
+    server_factory: ServerFactory, tmp_path: Path
+) -> None:
+    server = server_factory(deltas={"formats": ["smidgen", "smidgen-light"], "light_profile": "full"})
+    for version in (1, 2):
+        publish(server, tmp_path, version)
+    states = {row.format: (row.state, row.reason) for row in settled(server.services)}
+    assert states[deltas.SMIDGEN][0] == deltas.READY
+    assert states[deltas.LIGHT] == (
+        deltas.USELESS,
+        "the delta for larger devices needs no more memory than this one may",
+    )

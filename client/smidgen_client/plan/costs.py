@@ -6,7 +6,6 @@ in 18,000 files). A slower device is wrong by the same factor everywhere, which 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +14,7 @@ COPY_RATE: Final = 300e6  # the same for what is on this device already
 STORE_RATE: Final = 500e6  # bytes/s of a whole blob: hashed, written
 BUILD_RATE: Final = 400e6  # bytes/s of a tar that is put together: hashed as a whole once more
 PER_CONTENT: Final = 150e-6  # seconds for a file of its own
-APPLY_RATE: Final[Mapping[int, float]] = {0: 40e6, 1: 30e6, 2: 20e6, 3: 2e6}  # by native.delta.Cpu, bytes/s rebuilt
+APPLY_RATE: Final = 60e6  # bytes/s rebuilt from a delta, beside what is encoded again
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +80,6 @@ def copying(size: int, count: int) -> float:
     return size / COPY_RATE + count * PER_CONTENT
 
 
-def applying(size: int, cpu: int) -> float:
-    """Seconds for a delta that rebuilds `size` bytes and declares the class `cpu`."""
-    return size / APPLY_RATE.get(cpu, APPLY_RATE[3])
+def applying(size: int, work: int) -> float:
+    """Seconds for a delta that rebuilds `size` bytes, with `work` milliseconds of encoding again."""
+    return size / APPLY_RATE + work / 1000

@@ -133,7 +133,7 @@ class Routes:
         size = candidate.offer.piece.raw_size
         if self.opened is not None and self.opened.candidate is candidate:
             size = min(size, _measure(self.assembly.contents, self.remote)[0])
-        return applying(size, candidate.offer.cpu)
+        return applying(size, candidate.offer.work)
 
     def _by_packs(self, prices: Prices) -> Route:
         decision = self._decide(prices, none=False)

@@ -83,7 +83,7 @@ class Pull:
         metadata = document.tree.size + (document.packs.size if document.packs else 0)
         for candidate in offered:
             offer = candidate.offer
-            bill = Bill(offer.piece.size, 1, applying(offer.piece.raw_size, offer.cpu))
+            bill = Bill(offer.piece.size, 1, applying(offer.piece.raw_size, offer.work))
             unfit = candidate.unfit or exceeded(way_of(candidate, bill), situation.limits)
             if unfit or not delta_first(situation, bill, metadata):
                 continue

@@ -24,7 +24,7 @@ from smidgen_deltas.engine.scratch import HELD, collect, spool
 from smidgen_deltas.engine.similar import Similar, alike, match_streams
 from smidgen_deltas.engine.sources import Buffer, Tree
 from smidgen_deltas.engine.unpackers import registry
-from smidgen_deltas.engine.unpackers.base import Budget, CpuClass
+from smidgen_deltas.engine.unpackers.base import MIB, Budget, CpuClass
 from smidgen_deltas.errors import FormatError
 from smidgen_deltas.native.delta import Cpu, Transform
 from smidgen_deltas.native.delta_ops import MAX_DEPTH, Copy, Inner, Patched, Ref, Repacked, Space, Whole
@@ -271,6 +271,7 @@ class Chooser:
             collect((found.recipe, *(coded.literal for _, coded in inner))),
             _estimate(found.recipe) + 4 + sum(coded.weight for _, coded in inner),
             needs,
+            cost.seconds_per_mib * sum(sizes) / MIB + sum(coded.seconds for _, coded in inner),
         )
 
     @staticmethod

@@ -49,6 +49,7 @@ class Coded:
     Args:
         weight: estimate of the bytes it will cost.
         needs: of the device.
+        seconds: of one core, that encoding again takes.
     """
 
     op: TargetOp
@@ -58,6 +59,7 @@ class Coded:
     literal: Buffer = b""
     weight: int = 0
     needs: Needs = Needs()
+    seconds: float = 0.0
 
     @property
     def raw(self) -> int:
@@ -71,6 +73,7 @@ class FrameWriter:
         self.infos: list[FrameInfo] = []
         self.transforms: dict[Transform, int] = {}
         self.needs = Needs()
+        self.seconds = 0.0
         self._out = out
         self._limit = min(FRAME_RAW, profile.memory // _SHARE)
         self._effort = coding.Effort(effort, profile.quick, min(coding.MAX_DICTIONARY, self._limit.bit_length() - 1))
@@ -96,6 +99,7 @@ class FrameWriter:
             stream.append(part)
         self._size += coded.raw
         self.needs = self.needs.either(coded.needs)
+        self.seconds += coded.seconds
         self._count += complete
         if self._size >= self._limit:
             self.end(inside=not complete)

@@ -6,10 +6,11 @@ other unpackers than those that looked.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from smidgen_deltas.engine.unpackers.base import Budget, Unpacked
 from smidgen_deltas.errors import FormatError, StorageError
 
 WORTH_KEEPING: Final = 4096  # bytes of a file; below it is quicker to look again
-MAX_RECIPE: Final = 16 << 20
+MAX_RECIPE: Final = 1 << 20  # bytes; a larger one is found again
 _SCHEMA: Final = "CREATE TABLE recipe (sha256 BLOB PRIMARY KEY, name TEXT, version INTEGER, streams BLOB, recipe BLOB)"
 
 
@@ -56,7 +57,7 @@ class Forgetful:
 
 
 class FileBook:
-    """A book in a file."""
+    """A book in a file, which several processes may use at once. What it cannot say or keep is not known, no more."""
 
     def __init__(self, path: Path) -> None:
         """Raises StorageError."""
@@ -76,17 +77,35 @@ class FileBook:
 
     def find(self, sha256: bytes) -> Known | None:
         query = "SELECT name, version, streams, recipe FROM recipe WHERE sha256 = ?"
-        with self._lock, closing(self._rows.cursor()) as cursor:
+        with self._lock, contextlib.suppress(sqlite3.Error), closing(self._rows.cursor()) as cursor:
             row = cursor.execute(query, (sha256,)).fetchone()
-        return Known(*row) if row else None
+            return Known(*row) if row else None
+        return None
 
     def note(self, sha256: bytes, known: Known) -> None:
         row = (sha256, known.name, known.version, known.streams, known.recipe)
-        with self._lock:
+        with self._lock, contextlib.suppress(sqlite3.Error):
             self._rows.execute("INSERT OR REPLACE INTO recipe VALUES (?, ?, ?, ?, ?)", row)
 
     def close(self) -> None:
         self._rows.close()
+
+
+@contextlib.contextmanager
+def open_book(path: Path | None) -> Iterator[Book]:
+    """The book in a file, made if there is none; a damaged one is thrown away. Without a path one that forgets."""
+    if path is None:
+        yield Forgetful()
+        return
+    try:
+        book = FileBook(path)
+    except StorageError:
+        path.unlink(missing_ok=True)
+        book = FileBook(path)
+    try:
+        yield book
+    finally:
+        book.close()
 
 
 def take_apart(data: Buffer, budget: Budget, book: Book) -> Unpacked | None:

@@ -49,6 +49,7 @@ class DeltaOffer:
     """A delta to this revision from all of `sources` together (revision digests).
 
     memory and scratch are bytes the applier needs; cpu is the class of DELTA-FORMAT.md, 0 the lightest;
+    work is what encoding again takes of one core of a present-day machine, about, in milliseconds;
     features names the transforms the applier must know. header: sha256 of the delta's stored header, so that it and,
     through it, every frame can be trusted while the delta is still arriving.
     """
@@ -60,6 +61,7 @@ class DeltaOffer:
     cpu: int
     features: tuple[str, ...]
     header: Digest
+    work: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,7 @@ def _to_json(document: RefDocument) -> dict[str, Any]:
                 "memory": offer.memory,
                 "scratch": offer.scratch,
                 "cpu": offer.cpu,
+                "work": offer.work,
                 "features": list(offer.features),
                 "header": str(offer.header),
             }
@@ -285,6 +288,7 @@ def _offer(value: object) -> DeltaOffer:
         cpu=fields.number("cpu", 255),
         features=tuple(str(name)[:64] for name in fields.listing("features", 256)),
         header=Digest.parse(fields.text("header")),
+        work=fields.number("work") if fields.has("work") else 0,
     )
 
 

@@ -31,6 +31,8 @@ CANCELLED: Final = "cancelled"
 ACTIVE: Final = (WAITING, BUILDING)
 
 SMIDGEN: Final = "smidgen"  # the format of our own client, offered in ref documents
+LIGHT: Final = "smidgen-light"  # the same, for devices with little memory
+OFFERED: Final = (SMIDGEN, LIGHT)
 FILE: Final = "delta"  # name of the only file of that format
 
 
@@ -79,7 +81,10 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a build gave. Sizes in bytes; memory, scratch and cpu as the header says; header: its stored sha256."""
+    """What a build gave. Sizes in bytes; memory, scratch and cpu as the header says; header: its stored sha256.
+
+    work: milliseconds, see native.refdoc.DeltaOffer.
+    """
 
     files: tuple[tuple[str, int], ...]  # name, row id of the blob
     cost: int
@@ -90,6 +95,7 @@ class Made:
     cpu: int
     header: bytes | None
     features: tuple[str, ...]
+    work: int = 0
 
 
 def remember_target(session: Session, ref_id: int, revision_id: int, version: int) -> None:
@@ -115,7 +121,7 @@ def earlier_targets(session: Session, ref_id: int, *, but: int, limit: int) -> l
 def want(session: Session, wish: Wish, *, now: int) -> int | None:
     """Add a waiting delta; its id, or None when there is one already, in whatever state."""
     key = "+".join(map(str, wish.sources))
-    zero = ("attempts", "beat", "done", "total", "cost", "size", "raw_size", "memory", "scratch", "cpu")
+    zero = ("attempts", "beat", "done", "total", "cost", "size", "raw_size", "memory", "scratch", "cpu", "work")
     row: dict[str, Any] = dict.fromkeys(zero, 0) | {
         "repo_id": wish.repo_id,
         "target_id": wish.target_id,
@@ -150,6 +156,13 @@ def find_wish(session: Session, wish: Wish) -> DeltaRow | None:
     return as_row(found) if found else None
 
 
+def memory_of(session: Session, sources: Sequence[int], target_id: int, form: str) -> int | None:
+    """Bytes of memory that the ready delta between these revisions takes on a device; None when there is none."""
+    key = "+".join(map(str, sources))
+    where = (delta.c.sources == key, delta.c.target_id == target_id, delta.c.format == form, delta.c.state == READY)
+    return session.execute(select(delta.c.memory).where(*where)).scalar_one_or_none()
+
+
 def to_target(session: Session, target_id: int) -> list[DeltaRow]:
     """All deltas to a revision, newest sources first."""
     found = [as_row(row) for row in session.execute(rows().where(delta.c.target_id == target_id))]
@@ -171,6 +184,7 @@ def finish(session: Session, number: int, lease: str, made: Made, *, now: int) -
             memory=made.memory,
             scratch=made.scratch,
             cpu=made.cpu,
+            work=made.work,
             header=made.header,
             features=" ".join(made.features),
             uses=1.0,
@@ -194,7 +208,7 @@ def offers(session: Session, target_id: int) -> tuple[DeltaOffer, ...]:
         select(delta, blob.c.digest.label("blob"))
         .join(delta_file, delta_file.c.delta_id == delta.c.id)
         .join(blob, blob.c.id == delta_file.c.blob_id)
-        .where(delta.c.target_id == target_id, delta.c.state == READY, delta.c.format == SMIDGEN)
+        .where(delta.c.target_id == target_id, delta.c.state == READY, delta.c.format.in_(OFFERED))
         .order_by(delta.c.uses.desc(), delta.c.id.desc())
         .limit(MAX_DELTAS)
     )
@@ -209,6 +223,7 @@ def offers(session: Session, target_id: int) -> tuple[DeltaOffer, ...]:
             cpu=row.cpu,
             features=tuple(row.features.split()),
             header=Digest.from_raw(row.header),
+            work=row.work,
         )
         for sources, row in found
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Protocol, cast
 
 from sqlalchemy.orm import Session
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 from smidgen_deltas.errors import UsageError
 from smidgen_server.blobs.base import BlobReader
 from smidgen_server.index.base import Index
-from smidgen_server.index.deltas import SMIDGEN
+from smidgen_server.index.deltas import LIGHT, SMIDGEN
 from smidgen_server.index.oci_deltas import TARDIFF
 from smidgen_server.index.static_deltas import STATIC
 from smidgen_server.index.surface import Revision
@@ -39,6 +40,7 @@ class Registered:
 
 FORMATS: Final[Mapping[str, Registered]] = {
     SMIDGEN: Registered("smidgen_server.services.delta_smidgen", ("ostree", "oci"), sources=4),
+    LIGHT: Registered("smidgen_server.services.delta_light", ("ostree", "oci"), sources=4),
     STATIC: Registered("smidgen_server.services.delta_static", ("ostree",), sources=1),
     TARDIFF: Registered("smidgen_server.services.delta_tardiff", ("oci",), sources=1),
 }
@@ -52,6 +54,7 @@ class Work:
         sources: none for a delta from nothing.
         executor: for the pieces of the delta.
         announce: called with bytes done and bytes in all.
+        recipes: file for what is learned of contents that were taken apart; None on a machine that keeps nothing.
     """
 
     index: Index
@@ -61,6 +64,7 @@ class Work:
     settings: DeltaSettings
     executor: Executor
     announce: Callable[[int, int], None]
+    recipes: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Facts:
     memory: int = 0
     scratch: int = 0
     cpu: int = 0
+    work: int = 0
     header: bytes | None = None
     features: tuple[str, ...] = ()
 

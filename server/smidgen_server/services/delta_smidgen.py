@@ -17,16 +17,24 @@ if TYPE_CHECKING:
 
 def build(work: Work, create: Callable[[str], IO[bytes]]) -> Facts:
     """One file. Pieces of it are made on all threads of `work.executor`."""
+    return build_for(work, create, work.settings.profile)
+
+
+def build_for(work: Work, create: Callable[[str], IO[bytes]], bounds: str) -> Facts:
+    """A delta for devices of a profile."""
     from smidgen_deltas.engine.make import make  # the engine is large, and the server itself needs none of it
     from smidgen_deltas.engine.profile import parse_profile
+    from smidgen_deltas.engine.recipes import open_book
     from smidgen_deltas.native.delta import LEAD, decode_header, decode_lead
     from smidgen_server.services.delta_sources import open_tree
 
     out = create(deltas.FILE)
     old = [open_tree(work.index, work.blobs, one.id) for one in work.sources]
     new = open_tree(work.index, work.blobs, work.target.id)
-    profile = parse_profile(work.settings.profile)
-    make(old, new, out, work.settings.effort, work.executor, work.announce, profile=profile)
+    profile = parse_profile(bounds)
+    with open_book(work.recipes) as book:
+        effort, executor = work.settings.effort, work.executor
+        report = make(old, new, out, effort, executor, work.announce, profile=profile, book=book)
     out.seek(0)
     lead = decode_lead(out.read(LEAD))
     out.seek(lead.start)
@@ -36,6 +44,7 @@ def build(work: Work, create: Callable[[str], IO[bytes]]) -> Facts:
         memory=header.memory,
         scratch=header.scratch,
         cpu=int(header.cpu),
+        work=round(1000 * report.seconds),
         header=lead.sha256,
         features=tuple(f"{one.name}-{one.version}" for one in header.transforms),
     )

@@ -47,7 +47,7 @@ class Outcome:
     Args:
         files: name, digest and size of what is in the blob store now.
         cost: bytes of the full update.
-        raw_size, memory, scratch, cpu, header, features: see delta_formats.Facts; header in hex.
+        raw_size, memory, scratch, cpu, work, header, features: see delta_formats.Facts; header in hex.
     """
 
     files: tuple[tuple[str, str, int], ...] = ()
@@ -57,6 +57,7 @@ class Outcome:
     memory: int = 0
     scratch: int = 0
     cpu: int = 0
+    work: int = 0
     header: str | None = None
     features: tuple[str, ...] = ()
     useless: str | None = None

@@ -60,6 +60,7 @@ def _keep(services: Services, row: deltas.DeltaRow, lease: str, outcome: Outcome
             memory=outcome.memory,
             scratch=outcome.scratch,
             cpu=outcome.cpu,
+            work=outcome.work,
             header=bytes.fromhex(outcome.header) if outcome.header else None,
             features=outcome.features,
         )

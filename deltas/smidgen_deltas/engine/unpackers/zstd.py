@@ -84,7 +84,7 @@ PROBE: Final = 1 << 17  # bytes encoded to see whether a setting is worth a full
 _MEMORY: Final = ((22, 800 * MIB), (21, 224 * MIB), (20, 160 * MIB), (18, 96 * MIB), (13, 48 * MIB), (-7, 24 * MIB))
 _THREADED: Final = ((22, 2048 * MIB), (21, 1024 * MIB), (20, 512 * MIB), (16, 192 * MIB), (-7, 112 * MIB))
 _LONG: Final = 192 * MIB  # for a window of 2 ** MAX_WINDOW_LOG and the table of long matches
-_SECONDS: Final = {22: 1.0, 21: 0.8, 20: 0.7, 19: 0.5, 18: 0.4, 17: 0.35, 16: 0.3, 15: 0.15, 14: 0.12, 13: 0.12}
+_SECONDS: Final = {22: 0.6, 21: 0.5, 20: 0.45, 19: 0.4, 18: 0.35, 17: 0.3, 16: 0.25, 15: 0.15, 14: 0.12, 13: 0.12}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ class ZstdUnpacker:
         frames = decode_recipe(recipe)
         level = max(setting.level for setting, _ in frames)
         cpu = CpuClass.LIGHT if level < 13 else CpuClass.HEAVY if level < 22 else CpuClass.EXTREME
-        return Cost(cpu, _SECONDS.get(level, 0.05), max(setting.memory for setting, _ in frames))
+        return Cost(cpu, _SECONDS.get(level, 0.02), max(setting.memory for setting, _ in frames))
 
     def self_test(self) -> str:
         library = self._library()

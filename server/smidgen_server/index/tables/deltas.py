@@ -1,4 +1,4 @@
-"""Tables of deltas (migrations 0005 to 0007): what refs pointed at before, deltas and their builds, policies."""
+"""Tables of deltas (migrations 0005 to 0009): what refs pointed at before, deltas and their builds, policies."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ delta = Table(
     Column("memory", BigInteger, nullable=False),  # that a device needs
     Column("scratch", BigInteger, nullable=False),  # of disk that it needs meanwhile
     Column("cpu", Integer, nullable=False),  # class of re-encoding, see native.delta.Cpu
+    Column("work", BigInteger, nullable=False, server_default="0"),  # milliseconds of re-encoding, about
     Column("header", LargeBinary(32)),  # sha256 of the stored header
     Column("features", Text, nullable=False),  # transforms, separated by blanks
     Column("uses", Float, nullable=False),  # fetches, older ones counting less: see index.delta_uses
