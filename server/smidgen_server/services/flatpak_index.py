@@ -1,7 +1,7 @@
 """The index by which flatpak finds applications in a registry (flatpak-oci-specs, "registry-index").
 
 A registry has no search, so flatpak asks an index beside it which images have a label of theirs. Here the index is read
-from the images themselves, under the tag that is asked for; what an image says never changes, so it is read once.
+from the images themselves, under the tag that is asked for; what an image says never changes, so it is remembered.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import FormatError, LimitExceeded, NotFound
-from smidgen_deltas.oci.config import MAX_CONFIG, ImageConfig, parse_config
+from smidgen_deltas.oci.config import MAX_CONFIG, parse_config
 from smidgen_deltas.oci.media import INDEXES
 from smidgen_deltas.oci.model import MAX_DOCUMENT, Index, Manifest, parse_manifest
 from smidgen_server.blobs.base import BlobReader
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from smidgen_server.services.container import Services
 
 KEPT: Final = 64 << 20  # bytes of images read before
-KEPT_SECONDS: Final = 86400.0
+KEPT_SECONDS: Final = 600.0  # an index of images may gain one that was not pushed yet
+MAX_WORDS: Final = 1 << 20  # characters of labels and annotations; an image that says more is not listed
 MAX_CHILDREN: Final = 64  # images looked at in one index of images
 _CONDITION: Final = re.compile(r"(label|annotation):(.+?)(:exists)?")
 
@@ -36,8 +37,15 @@ class Entry:
 
     digest: str
     media_type: str
-    config: ImageConfig
+    os: str
+    architecture: str
+    labels: Mapping[str, str]
     annotations: Mapping[str, str]
+
+    @property
+    def size(self) -> int:
+        """Characters of labels and annotations."""
+        return sum(len(name) + len(value) for words in (self.labels, self.annotations) for name, value in words.items())
 
     def fits(self, conditions: Mapping[str, Sequence[str]]) -> bool:
         """Whether it is what is asked for: of several values of one parameter any will do."""
@@ -48,21 +56,21 @@ class Entry:
             "Tags": list(tags),
             "Digest": self.digest,
             "MediaType": self.media_type,
-            "OS": self.config.os,
-            "Architecture": self.config.architecture,
+            "OS": self.os,
+            "Architecture": self.architecture,
             "Annotations": dict(self.annotations),
-            "Labels": dict(self.config.labels),
+            "Labels": dict(self.labels),
         }
 
     def _fits(self, name: str, values: Sequence[str]) -> bool:
         if name == "architecture":
-            return self.config.architecture in values
+            return self.architecture in values
         if name == "os":
-            return self.config.os in values
+            return self.os in values
         condition = _CONDITION.fullmatch(name)
         if condition is None:
             return True  # not for images, or of a later version of the specification
-        known = self.config.labels if condition[1] == "label" else self.annotations
+        known = self.labels if condition[1] == "label" else self.annotations
         return condition[2] in known if condition[3] else known.get(condition[2]) in values
 
 
@@ -95,7 +103,7 @@ class FlatpakIndex:
         known = self._entries.get(key)
         if known is None:
             known = tuple(_entries(services, tagged.repo, tagged.digest, tagged.media_type))
-            self._entries.put(key, known, 500 + sum(2 * len(one.config.body) + 500 for one in known))
+            self._entries.put(key, known, 500 + sum(4 * one.size + 500 for one in known))
         return known
 
 
@@ -115,7 +123,9 @@ def _entries(services: Services, repo: str, digest: str, media_type: str) -> Ite
     try:
         document = parse_manifest(_bytes(services.blobs, Digest.parse(digest)), media_type)
         if isinstance(document, Manifest):
-            yield _entry(services.blobs, digest, document)
+            entry = _entry(services.blobs, digest, document)
+            if entry.size <= MAX_WORDS:
+                yield entry
             return
         children = _children(services, repo, document)
     except (FormatError, NotFound):
@@ -135,8 +145,8 @@ def _children(services: Services, repo: str, index: Index) -> list[tuple[str, st
 
 def _entry(blobs: BlobReader, digest: str, manifest: Manifest) -> Entry:
     """Raises FormatError, BlobUnknown."""
-    body = _bytes(blobs, manifest.config.digest, limit=MAX_CONFIG)
-    return Entry(digest, manifest.media_type, parse_config(body), manifest.annotations)
+    config = parse_config(_bytes(blobs, manifest.config.digest, limit=MAX_CONFIG))
+    return Entry(digest, manifest.media_type, config.os, config.architecture, config.labels, manifest.annotations)
 
 
 def _bytes(blobs: BlobReader, digest: Digest, limit: int = MAX_DOCUMENT) -> bytes:
