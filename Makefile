@@ -55,6 +55,8 @@ fuzz: $(STAMP)
 # Slow: fetches corpora by package name, runs every method; reports in bench-data/report.
 bench: $(STAMP)
 	$(BIN)/smidgen bench deltas
+	$(BIN)/smidgen bench apply
+	$(BIN)/smidgen bench scaling --effort fast --effort default
 	$(BIN)/smidgen bench update
 	$(BIN)/smidgen bench fleet
 	$(BIN)/smidgen bench link --rate 10

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from smidgen_benchmarks import apply, corpora, deltas, fleet, link, link_scene, report, update
+from smidgen_benchmarks import apply, corpora, deltas, fleet, link, link_scene, report, scaling, update
 from smidgen_benchmarks.fleet_releases import fetch_releases
 from smidgen_benchmarks.peers import PEERS
 from smidgen_deltas.errors import SmidgenError
@@ -92,6 +92,40 @@ def bench_apply(
         click.echo(json.dumps({"machine": report.machine(), "rows": [asdict(row) for row in rows]}, indent=1))
     else:
         click.echo(apply.table(rows))
+
+
+@bench.command("scaling")
+@click.argument("names", nargs=-1, metavar="[CORPUS…]")
+@DATA
+@click.option("--pair", "pairs", nargs=3, multiple=True, metavar="NAME OLD.tar NEW.tar", help="Add trees of your own.")
+@click.option("--size", "sizes", type=click.IntRange(1, 100_000), multiple=True, default=scaling.SIZES, help="MB.")
+@click.option("--effort", "efforts", type=click.Choice(["fast", "default", "best"]), multiple=True, default=("fast",))
+@click.option(
+    "--file", "file_size", type=int, default=scaling.ONE_FILE, show_default=True, help="MB of one file; 0: none."
+)
+@AS_JSON
+def bench_scaling(
+    names: tuple[str, ...],
+    data: Path,
+    pairs: tuple[tuple[str, str, str], ...],
+    sizes: tuple[int, ...],
+    efforts: tuple[str, ...],
+    file_size: int,
+    as_json: bool,  # noqa: FBT001 - click passes flags so
+) -> None:
+    """How cost grows from 50 MB to 2 GB, and with one file of over 2 GiB. Without names: all Debian corpora."""
+    chosen = list(corpora.given({name: (Path(old), Path(new)) for name, old, new in pairs}))
+    chosen += [corpora.fetch(name, data) for name in names or ([] if pairs else corpora.trees())]
+    data.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=data, prefix="scaling-") as scratch:
+        rows = list(scaling.measure(chosen, sizes, efforts, Path(scratch), _announce))
+        if file_size:
+            rows.append(scaling.measure_file(chosen, file_size, efforts[0], Path(scratch)))
+    if as_json:
+        found = {"rows": [asdict(row) for row in rows], "exponents": scaling.exponents(rows)}
+        click.echo(json.dumps({"machine": report.machine(), **found}, indent=1))
+    else:
+        click.echo(scaling.table(rows))
 
 
 @bench.command("update")

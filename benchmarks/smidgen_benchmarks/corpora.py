@@ -19,10 +19,14 @@ from smidgen_deltas.errors import NotFound
 Kind = Literal["file", "tar"]
 
 DEBIAN_PACKAGES: Final = (
-    "linux-image-amd64,initramfs-tools,systemd-sysv,openssh-server,python3,perl,curl,gnupg,dbus,"
+    "initramfs-tools,systemd-sysv,openssh-server,python3,perl,curl,gnupg,dbus,"
     "ca-certificates,sudo,vim-tiny,less,iproute2,zstd,xz-utils"
 )
 DEBIAN_SUITES: Final = {"debian12-security": "bookworm", "debian13-security": "trixie"}
+# Unpacked only, since nothing of them runs on another machine: no initial ramdisk, nothing set up.
+ARM64_SUITES: Final = {"debian12-security-arm64": "bookworm", "debian13-security-arm64": "trixie"}
+# unpacked only, as no maintainer script of another architecture runs here: without an initrd and what else scripts make
+DEBIAN_ARM64: Final = {"debian12-arm64": "bookworm", "debian13-arm64": "trixie"}
 FORMS: Final = ("pypi", "wheel")  # what is installed, as a tar; the wheel as it is
 
 
@@ -48,7 +52,13 @@ class Pair:
 
 def names() -> list[str]:
     """Every corpus that can be fetched."""
-    return [*(f"{form}-{name}-{platform}" for form in FORMS for name in PYPI for platform in PLATFORMS), *DEBIAN_SUITES]
+    wheels = [f"{form}-{name}-{platform}" for form in FORMS for name in PYPI for platform in PLATFORMS]
+    return [*wheels, *DEBIAN_SUITES, *DEBIAN_ARM64]
+
+
+def trees() -> list[str]:
+    """The whole trees among them."""
+    return [*DEBIAN_SUITES, *ARM64_SUITES]
 
 
 def check_names(wanted: Iterable[str]) -> None:
@@ -61,7 +71,11 @@ def check_names(wanted: Iterable[str]) -> None:
 def fetch(name: str, folder: Path) -> Pair:
     """The pair of that name, fetched into `folder` unless it is there. Raises NotFound or TransportError."""
     if name in DEBIAN_SUITES:
-        return _debian(name, DEBIAN_SUITES[name], folder)
+        packages = ["--variant=minbase", f"--include=linux-image-amd64,{DEBIAN_PACKAGES}"]
+        return _debian(name, DEBIAN_SUITES[name], packages, folder)
+    if name in DEBIAN_ARM64:
+        packages = ["--include=?essential", f"--include=apt,linux-image-arm64,{DEBIAN_PACKAGES}"]
+        return _debian(name, DEBIAN_ARM64[name], ["--architectures=arm64", "--variant=extract", *packages], folder)
     form, _, rest = name.partition("-")
     package, _, platform = rest.rpartition("-")
     if form not in FORMS or package not in PYPI or platform not in PLATFORMS:
@@ -82,21 +96,23 @@ def given(pairs: Mapping[str, tuple[Path, Path]]) -> Iterator[Pair]:
         yield Pair(name, kind, old, new)
 
 
-def _debian(name: str, suite: str, folder: Path) -> Pair:
+def _debian(name: str, suite: str, folder: Path, how: tuple[str, ...]) -> Pair:
     release = f"deb http://deb.debian.org/debian {suite} main"
     security = f"deb http://security.debian.org/debian-security {suite}-security main"
-    old = _mmdebstrap(folder / f"{name}-old.tar", suite, [release])
-    new = _mmdebstrap(folder / f"{name}-new.tar", suite, [release, security])
+    old = _mmdebstrap(folder / f"{name}-old.tar", suite, [release], how)
+    new = _mmdebstrap(folder / f"{name}-new.tar", suite, [release, security], how)
     return Pair(name, "tar", old, new)
 
 
-def _mmdebstrap(target: Path, suite: str, sources: list[str]) -> Path:
+def _mmdebstrap(target: Path, suite: str, sources: list[str], how: tuple[str, ...]) -> Path:
+    """how: options for another architecture than the usual one."""
     if target.exists():
         return target
     if shutil.which("mmdebstrap") is None:
         raise NotFound("mmdebstrap is not installed (Debian package mmdebstrap)")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name("part-" + target.name)
-    run(["mmdebstrap", "--variant=minbase", f"--include={DEBIAN_PACKAGES}", suite, part, *sources])
+    packages = DEBIAN_PACKAGES.replace("-amd64", "-arm64") if how else DEBIAN_PACKAGES
+    run(["mmdebstrap", *(how or ("--variant=minbase",)), f"--include={packages}", suite, part, *sources])
     part.rename(target)
     return target
