@@ -23,8 +23,6 @@ DEBIAN_PACKAGES: Final = (
     "ca-certificates,sudo,vim-tiny,less,iproute2,zstd,xz-utils"
 )
 DEBIAN_SUITES: Final = {"debian12-security": "bookworm", "debian13-security": "trixie"}
-# Unpacked only, since nothing of them runs on another machine: no initial ramdisk, nothing set up.
-ARM64_SUITES: Final = {"debian12-security-arm64": "bookworm", "debian13-security-arm64": "trixie"}
 # unpacked only, as no maintainer script of another architecture runs here: without an initrd and what else scripts make
 DEBIAN_ARM64: Final = {"debian12-arm64": "bookworm", "debian13-arm64": "trixie"}
 FORMS: Final = ("pypi", "wheel")  # what is installed, as a tar; the wheel as it is
@@ -58,7 +56,7 @@ def names() -> list[str]:
 
 def trees() -> list[str]:
     """The whole trees among them."""
-    return [*DEBIAN_SUITES, *ARM64_SUITES]
+    return [*DEBIAN_SUITES, *DEBIAN_ARM64]
 
 
 def check_names(wanted: Iterable[str]) -> None:
@@ -96,23 +94,21 @@ def given(pairs: Mapping[str, tuple[Path, Path]]) -> Iterator[Pair]:
         yield Pair(name, kind, old, new)
 
 
-def _debian(name: str, suite: str, folder: Path, how: tuple[str, ...]) -> Pair:
+def _debian(name: str, suite: str, how: list[str], folder: Path) -> Pair:
     release = f"deb http://deb.debian.org/debian {suite} main"
     security = f"deb http://security.debian.org/debian-security {suite}-security main"
-    old = _mmdebstrap(folder / f"{name}-old.tar", suite, [release], how)
-    new = _mmdebstrap(folder / f"{name}-new.tar", suite, [release, security], how)
+    old = _mmdebstrap(folder / f"{name}-old.tar", suite, how, [release])
+    new = _mmdebstrap(folder / f"{name}-new.tar", suite, how, [release, security])
     return Pair(name, "tar", old, new)
 
 
-def _mmdebstrap(target: Path, suite: str, sources: list[str], how: tuple[str, ...]) -> Path:
-    """how: options for another architecture than the usual one."""
+def _mmdebstrap(target: Path, suite: str, how: list[str], sources: list[str]) -> Path:
     if target.exists():
         return target
     if shutil.which("mmdebstrap") is None:
         raise NotFound("mmdebstrap is not installed (Debian package mmdebstrap)")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name("part-" + target.name)
-    packages = DEBIAN_PACKAGES.replace("-amd64", "-arm64") if how else DEBIAN_PACKAGES
-    run(["mmdebstrap", *(how or ("--variant=minbase",)), f"--include={packages}", suite, part, *sources])
+    run(["mmdebstrap", *how, suite, part, *sources])
     part.rename(target)
     return target
