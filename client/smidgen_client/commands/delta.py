@@ -121,8 +121,7 @@ def _make(
     progress: Progress,
 ) -> Report:
     with contextlib.ExitStack() as stack:
-        olds = [stack.enter_context(open_input(path)) for path in old]
-        target = stack.enter_context(open_input(new))
+        *olds, target = executor.map(lambda path: stack.enter_context(open_input(path)), (*old, new))
         if {entry.tree.document is None for entry in olds} != {target.tree.document is None}:
             raise UsageError("old and new must be all trees (tars, folders) or all plain files", new=str(new))
         with replacing(output) as file:
