@@ -45,6 +45,11 @@ def kernel_seeds() -> Iterator[tuple[str, str, bytes]]:
     yield "kernel-relocatable", "object", _tables(relocatable(SMALL))
     yield "kernel-relocatable-blank", "object", _blank_tables(relocatable(SMALL))
     yield "kernel-patching", "equal", part(PLAIN) + PLAIN[::-1]
+    yield (
+        "kernel-patching-blocks",
+        "two",
+        numbers([1, 2, 4, 5, 9, 7]) + b"\x0e\0" + part(PLAIN[:16]) + part(PLAIN[:11]) + b"new",
+    )
     yield "kernel-sketch", "plain", b"\x20\0" + PLAIN
     yield "kernel-checks", "plain", PLAIN[:100]
     yield from deflate_seeds()

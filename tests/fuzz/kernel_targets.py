@@ -58,6 +58,26 @@ def differences(data: bytes) -> None:
         assert out == new
 
 
+@target("kernel-patching-blocks")
+def blocks_put_together(data: bytes) -> None:
+    choices = Choices(data)
+    blocks, size = numbers(choices, "q", 12), choices.number(0xFFF)
+    decoded = array("q", bytes(8 * len(blocks)))
+    old, diff, extra = choices.part(), choices.part(), choices.rest()
+    out, base, apart = bytearray(size), bytearray(size), bytearray(size)
+    with contextlib.suppress(ValueError):
+        covered = patching.blocks_of(extra, 0, len(old), size, decoded)
+        assert covered <= size
+    with contextlib.suppress(ValueError):
+        patching.assemble(old, blocks, diff, extra, out)
+        for at, old_at, length in zip(blocks[0::3], blocks[1::3], blocks[2::3], strict=True):
+            base[at : at + length] = old[old_at : old_at + length]
+        patching.complete(blocks, diff, extra, base)
+        assert base == out
+        patching.spread(blocks, diff, apart)
+        assert sum(apart) == sum(diff)
+
+
 @target("kernel-sketch")
 def sketches(data: bytes) -> None:
     choices = Choices(data)

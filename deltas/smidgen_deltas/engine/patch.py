@@ -25,7 +25,7 @@ from smidgen_deltas.engine import elf, relocatable
 from smidgen_deltas.engine.scratch import collect
 from smidgen_deltas.errors import FormatError
 from smidgen_deltas.kernels.align import align
-from smidgen_deltas.kernels.patching import add, assemble, blocks_of, subtract
+from smidgen_deltas.kernels.patching import add, assemble, blocks_of, complete, spread, subtract
 from smidgen_deltas.kernels.references import predict
 from smidgen_deltas.wire import WireReader, put_varint, varint
 
@@ -93,7 +93,7 @@ def make_patch(old: Buffer, new: Buffer, effort: str = "default", *, predict: bo
     return min([found, *others, plain_patch(old, new, direct)], key=weight)
 
 
-def apply_patch(patch: Patch, old: Buffer, size: int) -> Iterator[bytes]:
+def apply_patch(patch: Patch, old: Buffer, size: int) -> Iterator[memoryview]:
     """The new file, in blocks of at most BLOCK bytes (plain) or after all is done (predicted).
 
     Raises PatchCorrupt unless patch and old file give exactly `size` bytes; that may be after some blocks.
@@ -277,12 +277,12 @@ def _blocks(reader: WireReader, count: int, old_size: int, size: int) -> tuple[a
     return blocks, covered
 
 
-def _apply_plain(patch: Patch, blocks: array[int], old: memoryview, size: int) -> Iterator[bytes]:
+def _apply_plain(patch: Patch, blocks: array[int], old: memoryview, size: int) -> Iterator[memoryview]:
     diff, extra = memoryview(patch.diff), memoryview(patch.extra)
     if 0 < size <= BLOCK:
         out = bytearray(size)
         assemble(_c(old), blocks, diff, extra, out)
-        yield bytes(out)
+        yield memoryview(out)
         return
     done = used = 0
     for at, old_at, length in _triples(blocks):
@@ -291,27 +291,21 @@ def _apply_plain(patch: Patch, blocks: array[int], old: memoryview, size: int) -
             count = min(BLOCK, length - start)
             part = bytearray(old[old_at + start : old_at + start + count])
             add(part, diff[used + start : used + start + count])
-            yield bytes(part)
+            yield memoryview(part)
         used += length
         done = at + length
     yield from _pieces(extra[done - used : size - used])
 
 
-def _apply_predicted(patch: Patch, control: _Control, old: Buffer, size: int) -> Iterator[bytes]:
+def _apply_predicted(patch: Patch, control: _Control, old: Buffer, size: int) -> Iterator[memoryview]:
     image = elf.parse(old)
     if image is None or size > MAX_PREDICTED or any(value >= 1 << 62 for value in control.segments):
         raise PatchCorrupt("patch predicts references in a file that has none", size=size)
     blocks = control.blocks
     out = bytearray(size)
     predict(_c(old), blocks, _order(blocks), image.segments, control.segments, image.regions, image.places, out)
-    view, diff, extra = memoryview(out), memoryview(patch.diff), memoryview(patch.extra)
-    done = used = 0
-    for at, _, length in _triples(blocks):
-        view[done:at] = extra[done - used : at - used]
-        add(view[at : at + length], diff[used : used + length])
-        used += length
-        done = at + length
-    view[done:size] = extra[done - used : size - used]
+    complete(blocks, _c(patch.diff), _c(patch.extra), out)
+    view = memoryview(out)
     if control.derived:
         table = elf.frame_table(out)
         if table is None:
@@ -320,24 +314,20 @@ def _apply_predicted(patch: Patch, control: _Control, old: Buffer, size: int) ->
     yield from _pieces(view)
 
 
-def _apply_tables(patch: Patch, blocks: array[int], old: Buffer, size: int) -> Iterator[bytes]:
+def _apply_tables(patch: Patch, blocks: array[int], old: Buffer, size: int) -> Iterator[memoryview]:
     first = relocatable.parse(old)
     if first is None or size > MAX_PREDICTED:
         raise PatchCorrupt("patch predicts tables in a file that has none", size=size)
-    out, whole = bytearray(), bytearray(size)
-    for piece in _apply_plain(patch, blocks, memoryview(old), size):
-        out += piece
-    used = 0
-    for at, _, length in _triples(blocks):
-        whole[at : at + length] = patch.diff[used : used + length]
-        used += length
+    out, whole = bytearray(size), bytearray(size)
+    assemble(_c(old), blocks, _c(patch.diff), _c(patch.extra), out)
+    spread(blocks, _c(patch.diff), whole)
     relocatable.code(_c(old), first, out, whole, blocks, _order(blocks), 1)
     return _pieces(memoryview(out))
 
 
 def _order(blocks: array[int]) -> array[int]:
     """Block numbers, shortest first; ties by position, so that both sides agree."""
-    return array("q", sorted(range(len(blocks) // 3), key=lambda number: (blocks[3 * number + 2], number)))
+    return array("q", sorted(range(len(blocks) // 3), key=blocks[2::3].__getitem__))  # sorting keeps positions
 
 
 def _extra(new: Buffer, blocks: array[int]) -> bytes:
@@ -355,9 +345,9 @@ def _triples(blocks: array[int]) -> Iterator[tuple[int, int, int]]:
     return zip(blocks[0::3], blocks[1::3], blocks[2::3], strict=True)
 
 
-def _pieces(view: memoryview) -> Iterator[bytes]:
+def _pieces(view: memoryview) -> Iterator[memoryview]:
     for start in range(0, len(view), BLOCK):
-        yield bytes(view[start : start + BLOCK])
+        yield view[start : start + BLOCK]
 
 
 def _c(buffer: Buffer) -> memoryview:

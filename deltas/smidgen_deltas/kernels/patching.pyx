@@ -84,28 +84,73 @@ def blocks_of(const unsigned char[::1] data not None, int64_t at, int64_t old_si
     return covered
 
 
+cdef int64_t bounded(
+    const int64_t *block, int64_t done, int64_t used, int64_t size, int64_t diff, int64_t extra
+) except -1:
+    """Where a block ends in the new file. ValueError unless it lies behind `done`, with its bytes in the streams."""
+    cdef int64_t at = block[0], length = block[2]
+    if length < 0 or at < done or at > size - length:
+        raise ValueError("a block leaves a file")
+    if length > diff - used or at - used > extra:
+        raise ValueError("a block leaves its stream")
+    return at + length
+
+
+cdef int build(
+    const unsigned char[::1] old, bint copying, const int64_t[::1] blocks, const unsigned char[::1] diff,
+    const unsigned char[::1] extra, unsigned char[::1] out,
+) except -1:
+    """Fill `out` block by block; with `copying`, blocks are taken from `old` first."""
+    cdef int64_t i, k, at, old_at, end, done = 0, used = 0, size = out.shape[0]
+    if diff.shape[0] + extra.shape[0] != size or blocks.shape[0] % 3:
+        raise ValueError("streams do not fill the file")
+    for i in range(blocks.shape[0] // 3):
+        end = bounded(&blocks[3 * i], done, used, size, diff.shape[0], extra.shape[0])
+        at, old_at = blocks[3 * i], blocks[3 * i + 1]
+        if copying and (old_at < 0 or old_at > old.shape[0] - (end - at)):
+            raise ValueError("a block leaves a file")
+        with nogil:
+            if at > done:
+                memcpy(&out[done], &extra[done - used], at - done)
+            if copying and end > at:
+                memcpy(&out[at], &old[old_at], end - at)
+            for k in range(end - at):
+                out[at + k] = <unsigned char>(out[at + k] + diff[used + k])
+        used += end - at
+        done = end
+    if used != diff.shape[0]:
+        raise ValueError("blocks do not use up their stream")
+    if size > done:
+        memcpy(&out[done], &extra[done - used], size - done)
+    return 0
+
+
 def assemble(
     const unsigned char[::1] old not None, const int64_t[::1] blocks not None, const unsigned char[::1] diff not None,
     const unsigned char[::1] extra not None, unsigned char[::1] out not None,
 ):
     """out = the blocks of `old` plus `diff`, and `extra` between them. Raises ValueError unless all of it fits."""
-    cdef int64_t i, k, new_at, old_at, length, done = 0, used = 0, size = out.shape[0]
-    if diff.shape[0] + extra.shape[0] != size or blocks.shape[0] % 3:
-        raise ValueError("streams do not fill the file")
+    build(old, True, blocks, diff, extra, out)
+
+
+def complete(
+    const int64_t[::1] blocks not None, const unsigned char[::1] diff not None, const unsigned char[::1] extra not None,
+    unsigned char[::1] out not None,
+):
+    """out += `diff` in the blocks, and = `extra` between them. Raises ValueError unless all of it fits."""
+    build(out, False, blocks, diff, extra, out)
+
+
+def spread(const int64_t[::1] blocks not None, const unsigned char[::1] diff not None, unsigned char[::1] out not None):
+    """`diff` where its blocks are in `out`. Raises ValueError unless all of it fits."""
+    cdef int64_t i, end, done = 0, used = 0, size = out.shape[0]
+    if blocks.shape[0] % 3:
+        raise ValueError("not triples")
     for i in range(blocks.shape[0] // 3):
-        new_at, old_at, length = blocks[3 * i], blocks[3 * i + 1], blocks[3 * i + 2]
-        if length < 0 or new_at < done or new_at > size - length or old_at < 0 or old_at > old.shape[0] - length:
-            raise ValueError("a block leaves a file")
-        if length > diff.shape[0] - used or new_at - used > extra.shape[0]:
-            raise ValueError("a block leaves its stream")
-        with nogil:
-            if new_at > done:
-                memcpy(&out[done], &extra[done - used], new_at - done)
-            for k in range(length):
-                out[new_at + k] = <unsigned char>(old[old_at + k] + diff[used + k])
-        used += length
-        done = new_at + length
+        end = bounded(&blocks[3 * i], done, used, size, diff.shape[0], size)
+        if blocks[3 * i + 2]:
+            memcpy(&out[blocks[3 * i]], &diff[used], blocks[3 * i + 2])
+        used += blocks[3 * i + 2]
+        done = end
     if used != diff.shape[0]:
         raise ValueError("blocks do not use up their stream")
-    if size > done:
-        memcpy(&out[done], &extra[done - used], size - done)
