@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import tempfile
+import threading
 import weakref
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from smidgen_deltas.ostree.repo import Repository
 class OldContents:
     """Tree documents of the sources, and where their contents are on this device.
 
-    What is read is not hashed: the engine hashes what it makes of it.
+    What is read is not hashed: the engine hashes what it makes of it. `open` may be called by several threads.
     """
 
     def __init__(self, seeds: Seeds) -> None:
@@ -38,6 +39,7 @@ class OldContents:
         self._places: dict[bytes, Location] = {}
         self._objects: dict[bytes, tuple[Repository, bytes]] = {}
         self._layers: dict[Path, IO[bytes]] = {}
+        self._unpacking = threading.Lock()
 
     def add(self, raw: bytes, repositories: Iterable[Repository]) -> None:
         """A source: its raw tree document, and ostree repositories that have it (if it is a commit)."""
@@ -92,15 +94,16 @@ class OldContents:
 
     def _layer(self, path: Path) -> IO[bytes]:
         """A packed layer, unpacked into a file without name, once. Contents are mapped one by one, never all of it."""
-        if path not in self._layers:
-            spool = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object
-            weakref.finalize(self, spool.close)
-            with path.open("rb") as file:
-                for block in open_layer("", file, MAX_TAR):
-                    spool.write(block)
-            spool.flush()
-            self._layers[path] = spool
-        return self._layers[path]
+        with self._unpacking:
+            if path not in self._layers:
+                spool = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as this object
+                weakref.finalize(self, spool.close)
+                with path.open("rb") as file:
+                    for block in open_layer("", file, MAX_TAR):
+                        spool.write(block)
+                spool.flush()
+                self._layers[path] = spool
+            return self._layers[path]
 
 
 class DeltaStore:
