@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from smidgen_client.deltas.threads import Threads
 from smidgen_client.fetch.sink import ContentSink
 from smidgen_client.progress import Progress
 from smidgen_client.pull.delta_store import DeltaStore, OldContents
@@ -30,8 +31,8 @@ SUFFIX: Final = ".delta"
 class DeltaSource:
     """Build with `open_delta`; then `document` is the new tree document, verified."""
 
-    def __init__(self, transport: Transport, offer: DeltaOffer, opened: _Opened) -> None:
-        self._transport, self._offer, self._opened = transport, offer, opened
+    def __init__(self, transport: Transport, offer: DeltaOffer, opened: _Opened, threads: Threads) -> None:
+        self._transport, self._offer, self._opened, self._threads = transport, offer, opened, threads
         sizes = [frame.size for frame in opened.header.frames]
         self._starts = [opened.start + sum(sizes[:at]) for at in range(len(sizes) + 1)]
 
@@ -69,7 +70,7 @@ class DeltaSource:
         return found
 
     def apply(self, sink: ContentSink, progress: Progress) -> None:
-        """Fetch and apply the frames that rebuild what `sink` still wants.
+        """Fetch and apply the frames that rebuild what `sink` still wants; fetching goes on while files are rebuilt.
 
         Raises IntegrityError, FormatError, NotFound: the delta is of no use; what was rebuilt before is kept. And what
         the transport raises.
@@ -77,11 +78,12 @@ class DeltaSource:
         applier, needed = self._opened.applier, self._frames(sink.left)
         progress.begin("fetching delta", self.left(sink.left))
         blocks = self._blocks(needed, progress)
-        for at in range(1, len(self._opened.header.frames)):
-            if at not in needed:
-                applier.skip()
-                continue
-            applier.frame(blocks.take(self._opened.header.frames[at].size))
+        with self._threads.rebuild(applier):
+            for at in range(1, len(self._opened.header.frames)):
+                if at not in needed:
+                    applier.skip()
+                    continue
+                applier.frame(blocks.take(self._opened.header.frames[at].size))
         progress.end()
 
     def _blocks(self, needed: list[int], progress: Progress) -> Stream:
@@ -157,20 +159,24 @@ class _Opened:
     stream: Stream | None
 
 
-def open_delta(transport: Transport, offer: DeltaOffer, old: OldContents, folder: Path) -> DeltaSource:
+def open_delta(
+    transport: Transport, offer: DeltaOffer, old: OldContents, folder: Path, threads: Threads
+) -> DeltaSource:
     """Fetch the beginning of a delta (or take what an earlier pull kept in `folder`) and rebuild the tree document.
 
+    threads: what applying it may take.
     Raises IntegrityError, FormatError, NotFound: the delta is of no use. And what the transport raises.
     """
     kept = folder / f"{offer.piece.digest.hex}{SUFFIX}"
     if kept.exists() and kept.stat().st_size <= MAX_HEAD:
         try:
-            return DeltaSource(transport, offer, _begin(Stream(iter((kept.read_bytes(),))), offer, old, kept, None))
+            begun = _begin(Stream(iter((kept.read_bytes(),))), offer, old, kept, None)
+            return DeltaSource(transport, offer, begun, threads)
         except (DigestMismatch, FormatError, SizeMismatch):
             kept.unlink()
     stream = Stream(transport.blob(offer.piece.digest, offer.piece.size))
     try:
-        return DeltaSource(transport, offer, _begin(stream, offer, old, kept, stream))
+        return DeltaSource(transport, offer, _begin(stream, offer, old, kept, stream), threads)
     except BaseException:
         stream.close()
         raise

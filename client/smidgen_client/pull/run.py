@@ -99,10 +99,13 @@ class Pull:
         """Fetch the beginning of a delta; None (and the reason noted) when it is of no use."""
         if candidate.old is None:
             return None
+        from smidgen_client.deltas.threads import Threads, cores
         from smidgen_client.pull.delta_source import open_delta
 
+        threads = Threads(cores(), self.request.limits.memory)
         try:
-            return Opened(candidate, open_delta(self.transport, candidate.offer, candidate.old, self.state.deltas))
+            source = open_delta(self.transport, candidate.offer, candidate.old, self.state.deltas, threads)
+            return Opened(candidate, source)
         except USELESS as error:
             self._gave_up(candidate, error)
             return None
