@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,44 +14,11 @@ from smidgen_server.index import deltas
 from smidgen_server.services import collect
 from smidgen_server.services.tasks import no_progress
 from support.oci_client import Repo
-from support.oci_content import CONFIG, INDEX, LAYER, Content, Document, Json, digest_of, layer_tar
+from support.oci_content import INDEX, LAYER, Content, Document, digest_of, layer_tar
 from support.oci_delta_applier import DELTA, Device, read_files
-from support.releases import settled
+from support.oci_releases import POLICY, add_image, artifacts, config_of, push, settle, tars
 from support.server import RunningServer, ServerFactory, run_server
 from support.tardiff_reader import rebuild
-
-POLICY = {"formats": ["tardiff"], "from_last": 2}
-CHANCE = random.Random(5)
-PROGRAM, LIBRARY = CHANCE.randbytes(60_000), CHANCE.randbytes(40_000)
-
-
-def tars(version: int, layers: int) -> list[bytes]:
-    """Layers of a version: the last one changes; of two, the first stays."""
-    changed = bytearray(PROGRAM)
-    changed[100 * version : 100 * version + 50] = bytes(50)
-    top = layer_tar({"bin/program": bytes(changed), "share/version": b"%d" % version})
-    return [layer_tar({"lib/library": LIBRARY}), top][-layers:]
-
-
-def add_image(content: Content, made: list[bytes], architecture: str = "amd64") -> Document:
-    described = [content.blob(gzip.compress(one, mtime=0), f"{LAYER}+gzip") for one in made]
-    config = {
-        "architecture": architecture,
-        "os": "linux",
-        "rootfs": {"type": "layers", "diff_ids": [digest_of(one) for one in made]},
-    }
-    return content.manifest(content.blob(json.dumps(config).encode(), CONFIG), described)
-
-
-def image(made: list[bytes]) -> tuple[Content, Document]:
-    content = Content()
-    document = add_image(content, made)
-    return content.tag("latest"), document
-
-
-def config_of(document: Document) -> str:
-    found: str = json.loads(document.body)["config"]["digest"]
-    return found
 
 
 @pytest.fixture
@@ -66,27 +31,6 @@ def site(tmp_path: Path) -> Iterator[RunningServer]:
 def client(site: RunningServer) -> Iterator[httpx2.Client]:
     with site.client() as client:
         yield client
-
-
-def push(site: RunningServer, repo: Repo, version: int, layers: int) -> Document:
-    """Push a version, and wait for all that the server makes of it."""
-    content, document = image(tars(version, layers))
-    repo.push(content)
-    settle(site, repo)
-    return document
-
-
-def settle(site: RunningServer, repo: Repo) -> list[deltas.DeltaRow]:
-    """All deltas, once there is nothing more to do."""
-    for task in repo.client.get("/api/v1/tasks").raise_for_status().json()["tasks"]:
-        assert site.services.tasks.wait(task["id"]).state == "done"
-    return settled(site.services)
-
-
-def artifacts(repo: Repo, document: Document) -> list[Json]:
-    """Referrers of an image, as the registry lists them."""
-    found: list[Json] = repo.get(f"referrers/{document.digest}").raise_for_status().json()["manifests"]
-    return found
 
 
 @dataclass(frozen=True)
@@ -198,9 +142,14 @@ def test_a_layer_that_gains_nothing_travels_whole(site: RunningServer, client: h
     repo = Repo(client, "app")
     first = push(site, repo, 0, 2)
     fresh = [layer_tar({"share/fresh": random.Random(9).randbytes(5000)}), *tars(1, 1)]
-    content, second = image(fresh)
-    repo.push(content)
+    content = Content()
+    second = add_image(content, fresh, pack="+zstd")
+    repo.push(content.tag("latest"))
     settle(site, repo)
+    (listed,) = artifacts(repo, second)
+    *_, whole, small = repo.get(f"manifests/{listed['digest']}").json()["layers"]
+    assert (whole["mediaType"], small["mediaType"]) == (f"{LAYER}+zstd", "application/vnd.tar-diff")
+    assert whole["digest"] == whole["annotations"][DELTA + "to"]
     device = Device()
     device.install(config_of(first), tars(0, 2))
     made, fetched = device.update(repo, second.digest)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from smidgen_deltas.zstd import Decompressor
 from support.oci_client import Repo
 from support.tardiff_reader import rebuild
 
@@ -64,6 +65,8 @@ def rebuilt(repo: Repo, part: Mapping[str, Any], old: Mapping[str, bytes]) -> by
     data = blob(repo, part)
     if part["mediaType"] == "application/vnd.tar-diff":
         return rebuild(data, old)
+    if part["mediaType"].endswith("+zstd"):
+        return Decompressor().decompress(data)
     return gzip.decompress(data) if part["mediaType"].endswith("+gzip") else data
 
 
