@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -12,6 +12,7 @@ from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.errors import NotFound
 from smidgen_deltas.native.tree import ContentRef
 
+BLOCK: Final = 1 << 20
 SMALL: Final = 1 << 17  # bytes; a mapping costs more than reading these
 
 
@@ -42,6 +43,16 @@ class Mapped:
         if len(data) != place.size:
             raise NotFound("an input became shorter", digest=content.sha256.hex())
         return data
+
+    def blocks(self, content: ContentRef) -> Iterator[bytes]:
+        """The same bytes, read in blocks: pages of a mapping would count as memory. Raises NotFound."""
+        place = self._places.get(content.sha256)
+        at, left = (place.start, place.size) if place else (0, 0)
+        while left and (block := os.pread(self._file.fileno(), min(BLOCK, left), at)):
+            yield block
+            at, left = at + len(block), left - len(block)
+        if place is None or left or place.size != content.size:
+            raise NotFound("content is not in this input, or not any more", digest=content.sha256.hex())
 
 
 def read_place(handle: int, place: Place) -> Buffer:

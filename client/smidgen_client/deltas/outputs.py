@@ -65,7 +65,11 @@ class Workspace:
 
     def body(self, content: Content | ContentRef) -> Iterator[bytes]:
         """The bytes of a content, in blocks. Raises NotFound."""
-        return _pieces(self.open(ContentRef(content.sha256, content.size)))
+        ref = ContentRef(content.sha256, content.size)
+        for contents in (self._rebuilt, *(entry.contents for entry in self._inputs)):
+            if isinstance(contents, Mapped) and contents.has(content.sha256):
+                return contents.blocks(ref)
+        return _pieces(self.open(ref))
 
 
 class _Part:
@@ -109,7 +113,7 @@ def apply_file(delta: Path, inputs: Sequence[Input], output: Path, threads: Thre
         workspace = Workspace(inputs, stack.enter_context(tempfile.TemporaryFile(dir=folder)))
         header, applier = _rebuilt(delta, workspace, threads)
         if header.root is Root.FILE:
-            return _place(_pieces(workspace.open(applier.root)), folder, output, to_store)
+            return _place(workspace.body(applier.root), folder, output, to_store)
         tree = decode_any_tree(bytes(workspace.open(applier.root)))
         if isinstance(tree, TarTree):
             if is_folder(tree) and not to_store:

@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 from smidgen_deltas.engine import coding
 from smidgen_deltas.engine.cursors import Cursors
+from smidgen_deltas.engine.pages import Pages
 from smidgen_deltas.engine.patch import BLOCK, PLAIN, TRANSFORMS, Patch, apply_patch
 from smidgen_deltas.engine.scratch import HELD, gather, spool
 from smidgen_deltas.engine.sources import Buffer
@@ -311,6 +312,7 @@ def _can(transform: Transform) -> bool:
 
 
 def _pieces(data: Buffer) -> Iterator[Buffer]:
-    view = memoryview(data)
+    view, pages = memoryview(data), Pages((data,), 8 * PIECE)
     for start in range(0, len(view), PIECE):
         yield view[start : start + PIECE]
+        pages.passed(PIECE)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from smidgen_deltas.engine import elf, relocatable
+from smidgen_deltas.engine.pages import Pages
 from smidgen_deltas.engine.scratch import collect
 from smidgen_deltas.errors import FormatError
 from smidgen_deltas.kernels.align import align
@@ -36,6 +37,7 @@ TRANSFORMS: Final = {PLAIN: "plain-1", REFERENCES: "elf-references-1", TABLES: "
 MAX_PREDICTED: Final = 512 << 20  # larger files are coded plainly; prediction holds the whole new file in memory
 MAX_SEGMENTS: Final = 64
 BLOCK: Final = 1 << 20
+READ: Final = 8 << 20  # bytes of mapped files that may count as memory here
 DEEP: Final = 96
 _MANY: Final = 1 << 48
 POSITIONS: Final = 32 << 20  # of an old file that are indexed, 4 bytes each
@@ -285,6 +287,7 @@ def _apply_plain(patch: Patch, blocks: array[int], old: memoryview, size: int) -
         yield memoryview(out)
         return
     done = used = 0
+    pages = Pages((old, diff, extra), READ)
     for at, old_at, length in _triples(blocks):
         yield from _pieces(extra[done - used : at - used])
         for start in range(0, length, BLOCK):
@@ -292,6 +295,7 @@ def _apply_plain(patch: Patch, blocks: array[int], old: memoryview, size: int) -
             part = bytearray(old[old_at + start : old_at + start + count])
             add(part, diff[used + start : used + start + count])
             yield memoryview(part)
+        pages.passed(length + at - done)
         used += length
         done = at + length
     yield from _pieces(extra[done - used : size - used])

@@ -14,13 +14,13 @@ from typing import Final
 
 from smidgen_deltas import zstd
 from smidgen_deltas.engine.packed import looks_packed
+from smidgen_deltas.engine.pages import Pages
 from smidgen_deltas.engine.pairing import Candidate, Pairing
 from smidgen_deltas.engine.similar import Similar, alike
 from smidgen_deltas.tardiff.alignment import alignment
 from smidgen_deltas.tardiff.bodies import Body
 from smidgen_deltas.tardiff.old_tree import OldFile
 from smidgen_deltas.tardiff.operations import encode
-from smidgen_deltas.tardiff.pages import Pages
 from smidgen_deltas.tardiff.steps import Copied, Fresh, Source, Step, Writer, along
 
 SMALLEST: Final = 48  # bytes; no way to a smaller file is cheaper than the file

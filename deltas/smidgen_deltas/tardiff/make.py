@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from typing import BinaryIO, Final
 
+from smidgen_deltas.engine.pages import Pages
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.tardiff.bodies import Body, bodies
 from smidgen_deltas.tardiff.choose import Chooser
 from smidgen_deltas.tardiff.old_tree import OldTree, Usable, any_path
 from smidgen_deltas.tardiff.operations import Operation
-from smidgen_deltas.tardiff.pages import Pages
 from smidgen_deltas.tardiff.steps import Fresh, Step, Writer
 from smidgen_deltas.tardiff.stream import LEVEL, write_operations
 

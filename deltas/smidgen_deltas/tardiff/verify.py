@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import BinaryIO
 
+from smidgen_deltas.engine.pages import Pages
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.errors import IntegrityError
 from smidgen_deltas.tar.paths import show
 from smidgen_deltas.tardiff.apply import replay
 from smidgen_deltas.tardiff.old_files import OpenFile, SourceMissing
 from smidgen_deltas.tardiff.old_tree import OldTree, Usable, any_path
-from smidgen_deltas.tardiff.pages import Pages
 
 
 class DeltaWrong(IntegrityError):

@@ -6,7 +6,7 @@ import ctypes
 import mmap
 from pathlib import Path
 
-from smidgen_deltas.tardiff.pages import Pages
+from smidgen_deltas.engine.pages import Pages
 
 SIZE = 1 << 20
 

@@ -1,7 +1,7 @@
 """Mapped files that are let go of now and then.
 
-What was read of a mapped file counts as memory of this process until the kernel wants it back. On a machine that
-makes deltas it is better off without: whole systems are read here, several times, and each byte rarely.
+What was read of a mapped file counts as memory of this process until the kernel wants it back. We are better off
+without: whole systems are read when deltas are made, large files when they are applied, and each byte rarely.
 """
 
 from __future__ import annotations
