@@ -165,6 +165,8 @@ def _names(data: memoryview, start: int, size: int) -> Callable[[int], str]:
 
 def _matched(first: Object, second: Object) -> dict[int, int]:
     """Old section number -> new one, by name, kind and how many such came before."""
+    if [section[:2] for section in first.sections] == [section[:2] for section in second.sections]:
+        return {number: number for number in range(len(first.sections))}  # as the rule below has it, and usual
     numbers = _numbers(first)
     return {numbers[key]: number for key, number in _numbers(second).items() if key in numbers}
 
