@@ -16,7 +16,7 @@ from smidgen_client.settings import read_environment
 from smidgen_client.state.state import State, open_state
 from smidgen_client.state.stores import Install
 from smidgen_client.stores.choose import open_store
-from smidgen_client.transport.client import Options, Transport
+from smidgen_client.transport.client import BUNDLE, Options, Transport
 from smidgen_deltas.errors import SmidgenError
 
 
@@ -67,7 +67,7 @@ def _status(state: State, install: Install, token: str | None, *, check: bool) -
     except SmidgenError:
         present = False
     newer = error = ""
-    if check:
+    if check and install.server != BUNDLE:
         try:
             with Transport(install.server, Options(token=token)) as transport:
                 name = RefName.parse(install.ref)

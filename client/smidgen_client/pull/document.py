@@ -43,6 +43,8 @@ def fetch_document(
     seen = trust.seen(server, str(name))
     if seen is not None and not _holds(seen, trusted):
         seen = None
+    if transport.bundle is not None:
+        transport.bundle.head.verify(trusted, now)
     answer = transport.document(name.path, MAX_DOCUMENT, etag=seen.etag if seen else "")
     body = answer.body if answer else seen.document if seen else b""
     document = verify(body, trusted)

@@ -38,6 +38,12 @@ METERED_SLACK: Final = 0.02
 USELESS: Final = (FormatError, IntegrityError, NotFound)  # what a delta may raise that packs can make good
 
 
+class BundleUnfit(NotFound):
+    """A bundle has no way for this device."""
+
+    hint = "Bring the device to one of the named revisions, or make a bundle from its revision, or a full one."
+
+
 @dataclass(slots=True)
 class Pull:
     """One pull. `run` may be called once."""
@@ -135,6 +141,11 @@ class Pull:
 
     def _packmap(self, document: RefDocument) -> PackMap:
         if document.packs is None:
+            if self.transport.bundle is not None and document.count:
+                raise BundleUnfit(
+                    "the bundle goes from other revisions than this device has, and has no more than deltas",
+                    sources=["+".join(map(str, offer.sources)) for offer in document.deltas],
+                )
             return NO_MAP
         return decode_packmap(fetch_piece(self.transport, document.packs), document.count)
 

@@ -15,7 +15,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import httpx2
 
@@ -30,7 +31,12 @@ from smidgen_client.transport.tls import SystemTrust
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import LimitExceeded, TransportError
 
+if TYPE_CHECKING:
+    from smidgen_client.transport.bundle import BundleFile
+
 AGENT: Final = "smidgen/0.1"
+BUNDLE: Final = "bundle:"  # a file instead of a server
+BUNDLE_BASE: Final = "http://bundle"  # what the library is told; nothing is sent anywhere
 BLOCK: Final = 1 << 16
 MAX_REDIRECTS: Final = 5
 
@@ -67,8 +73,10 @@ class Transport:
     """One server, one pool of connections; used by several threads. Close it, or use it in `with`."""
 
     def __init__(self, base_url: str, options: Options = Options(), clock: Clock | None = None) -> None:  # noqa: B008
-        check_server(base_url)
-        self._base = base_url.rstrip("/")
+        self.bundle = _bundle(base_url)
+        if self.bundle is None:
+            check_server(base_url)
+        self._base = base_url.rstrip("/") if self.bundle is None else BUNDLE_BASE
         self._stop = threading.Event()
         self._clock = clock or SystemClock(self._stop)
         self._retry = options.retry
@@ -88,6 +96,7 @@ class Transport:
             follow_redirects=True,
             max_redirects=MAX_REDIRECTS,
             verify=SystemTrust(),
+            transport=self.bundle,
         )
 
     def __enter__(self) -> Transport:
@@ -106,7 +115,8 @@ class Transport:
 
     @property
     def base_url(self) -> str:
-        return self._base
+        """By which keys and versions are remembered: all bundles are one server."""
+        return self._base if self.bundle is None else BUNDLE
 
     @property
     def traffic(self) -> Traffic:
@@ -260,6 +270,14 @@ class Transport:
                 self.link.carried(len(block), self._clock.now() - asked)
             first = False
             yield block
+
+
+def _bundle(base_url: str) -> BundleFile | None:
+    if not base_url.startswith(BUNDLE):
+        return None
+    from smidgen_client.transport.bundle import BundleFile  # few pulls need it
+
+    return BundleFile(Path(base_url.removeprefix(BUNDLE)))
 
 
 class _Reading:
