@@ -17,7 +17,8 @@ MOST: Final = 4  # more wait for the disk
 
 def cores() -> int:
     """How many threads this process can use, at most MOST."""
-    return min(len(os.sched_getaffinity(0)), MOST)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, MOST)
 
 
 @dataclass(frozen=True, slots=True)
