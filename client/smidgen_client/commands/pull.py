@@ -96,8 +96,8 @@ def pull(
 ) -> None:
     """Fetch what is missing of REF on the server at URL into a store of this device.
 
-    URL is a server's or an exported folder's, or bundle:FILE. REF is ostree/NAME/REF or oci/NAME:TAG. What was fetched and verified is kept whatever happens: run the same
-    command again to go on.
+    URL is that of a server or of an exported folder, or bundle:FILE. REF is ostree/NAME/REF or oci/NAME:TAG. What was
+    fetched and verified is kept whatever happens: run the same command again to go on.
     """
     tame_allocator()
     environment = read_environment(state=state, token_file=token_file)

@@ -80,9 +80,9 @@ _LEAST_TABLES: Final[dict[int, int]] = {  # asking level 22 for its window would
 SMALL: Final = 1 << 18  # bytes; for contents of known size up to this, levels have other parameters
 PROBE: Final = 1 << 17  # bytes encoded to see whether a setting is worth a full run
 # Bytes that an encoder takes, measured: from a level on its tables and window, and what each thread adds, which holds
-# a job of four windows and more.
+# a job of four windows, as far as there is so much.
 _MEMORY: Final = ((22, 800 * MIB), (21, 224 * MIB), (20, 160 * MIB), (18, 96 * MIB), (13, 48 * MIB), (-7, 24 * MIB))
-_THREADED: Final = ((22, 2048 * MIB), (21, 1024 * MIB), (20, 512 * MIB), (16, 192 * MIB), (-7, 112 * MIB))
+_THREADED: Final = ((20, 256 * MIB), (16, 192 * MIB), (-7, 112 * MIB))
 _LONG: Final = 192 * MIB  # for a window of 2 ** MAX_WINDOW_LOG and the table of long matches
 _SECONDS: Final = {22: 0.6, 21: 0.5, 20: 0.45, 19: 0.4, 18: 0.35, 17: 0.3, 16: 0.25, 15: 0.15, 14: 0.12, 13: 0.12}
 
