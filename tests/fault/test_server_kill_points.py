@@ -8,6 +8,7 @@ delta comes into being, and stock ostree pulls it.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from smidgen_deltas.oci.layout_writer import LayoutWriter
 from smidgen_deltas.oci.media import OCI_MANIFEST
 from smidgen_deltas.oci.model import Descriptor
 from support.device_trees import Image, make_image, some_files
-from support.kill_points import KILLED, Zygote, start_zygote
+from support.kill_points import KILLED, POINTS, Zygote, start_zygote
 from support.ostree import FIRST, REF, SECOND, unpack_archive_repo
 
 STEP = 7  # of all changes
@@ -26,9 +27,12 @@ STEP = 7  # of all changes
 
 @pytest.mark.needs("ostree")
 @pytest.mark.parametrize("kind", ["ostree", "oci"])
-def test_killed_anywhere_the_revision_is_published(tmp_path: Path, kind: str) -> None:
+def test_killed_anywhere_the_revision_is_published(
+    tmp_path: Path, kind: str, record_property: Callable[[str, object], None]
+) -> None:
     with ThreadPoolExecutor(2) as threads:
         tried = sum(threads.map(lambda part: kill_at_some_points(tmp_path / str(part), kind, part), range(2)))
+    record_property(POINTS, tried)
     assert tried > 40
 
 

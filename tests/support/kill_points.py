@@ -16,9 +16,11 @@ from tempfile import mkdtemp
 from uuid import uuid4
 
 from support import zygote
+from support.power_cut import read_trace
 
 SOURCE = Path(__file__).parent / "shim/fault_shim.c"
 KILLED = -9
+POINTS = "fault points"  # property of a test: at how many moments it killed a process or cut the power
 
 
 @cache
@@ -57,6 +59,13 @@ class Run:
         """The last line of JSON that it printed."""
         found: dict[str, object] = json.loads(self.output.strip().splitlines()[-1])
         return found
+
+
+def points(whole: Run, trace: Path) -> list[tuple[int, bool]]:
+    """Where to kill: before each change of a run that went to its end, and in the middle of each write (True)."""
+    kinds = [change.kind for change in read_trace(trace)]
+    before = [(number, False) for number in range(1, whole.changes + 1)]
+    return before + [(number, True) for number, kind in enumerate(kinds, 1) if kind == "W"]
 
 
 class Zygote:
