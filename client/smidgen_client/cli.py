@@ -41,6 +41,7 @@ COMMANDS: Final = {
     "doctor": "Check this machine and show what a report needs.",
     "why": "Explain how one file of an update came, or would come, to this device.",
     "delta": "Make, apply, verify and show deltas.",
+    "container": "Turn ostree commits into container images, and back.",
 }
 ELSEWHERE: Final = {
     "serve": ("server", "Run the server."),

@@ -1,0 +1,1 @@
+"""Commits as container images, in the layout that ostree-ext and bootc read and write. See FORMAT.md."""
