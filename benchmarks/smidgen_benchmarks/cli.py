@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from smidgen_benchmarks import apply, corpora, deltas, fleet, link, link_scene, report, scaling, update
+from smidgen_benchmarks import apply, corpora, deltas, fleet, link, link_scene, report, scaling, scaling_report, update
 from smidgen_benchmarks.fleet_releases import fetch_releases
 from smidgen_benchmarks.peers import PEERS
 from smidgen_deltas.errors import SmidgenError
@@ -121,11 +121,13 @@ def bench_scaling(
         rows = list(scaling.measure(chosen, sizes, efforts, Path(scratch), _announce))
         if file_size:
             rows.append(scaling.measure_file(chosen, file_size, efforts[0], Path(scratch)))
+    digests = {pair.name: pair.digests() for pair in chosen}
+    written = scaling_report.write(data / "report", rows, digests)
     if as_json:
-        found = {"rows": [asdict(row) for row in rows], "exponents": scaling.exponents(rows)}
-        click.echo(json.dumps({"machine": report.machine(), **found}, indent=1))
+        click.echo(json.dumps(scaling_report.as_json(rows, digests), indent=1))
     else:
         click.echo(scaling.table(rows))
+        click.echo(f"\nwritten: {written[0]} and {written[1]}")
 
 
 @bench.command("update")

@@ -87,11 +87,18 @@ def write(folder: Path, rows: Sequence[Row], digests: Mapping[str, Mapping[str, 
 def as_html(rows: Sequence[Row], digests: Mapping[str, Mapping[str, str]]) -> str:
     facts = ", ".join(f"{name}: {value}" for name, value in machine().items())
     sections = [_section(name, [row for row in rows if row.pair == name], digests.get(name, {})) for name in digests]
+    return page(
+        "Delta sizes",
+        f"<p class=note>{html.escape(facts)}. Every result was compared with its digest; peak memory is that of the "
+        "largest process, never less than that of the harness.</p>" + _ratio_table(rows) + "".join(sections),
+    )
+
+
+def page(title: str, body: str) -> str:
+    """A page that needs nothing else. body: HTML."""
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>Delta sizes</title><style>{_STYLE}</style><h1>Delta sizes</h1>"
-        f"<p class=note>{html.escape(facts)}. Every result was compared with its digest; peak memory is that of the "
-        "largest process, never less than that of the harness.</p>" + _ratio_table(rows) + "".join(sections) + "</html>"
+        f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>{body}</html>"
     )
 
 

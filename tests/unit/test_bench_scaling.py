@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from smidgen_benchmarks.corpora import Pair
 from smidgen_benchmarks.measure import Usage
 from smidgen_benchmarks.scaling import Row, exponents, sample
+from smidgen_benchmarks.scaling_report import write
 
 
 def _tar(path: Path, version: str) -> Path:
@@ -51,3 +53,15 @@ def test_the_exponent_of_linear_and_of_square_cost() -> None:
     ]
     assert exponents(rows) == {"fast": {"make": pytest.approx(1.0), "apply": pytest.approx(2.0)}}
     assert exponents(rows[:1]) == {}
+
+
+def test_the_report_has_a_plot_and_the_digests_and_needs_nothing_else(tmp_path: Path) -> None:
+    usage = [Usage(size, size / 3, 1 << 20) for size in (1, 2, 4)]
+    rows = [Row("trees", "fast", size * 10**6, 9, used, used) for size, used in zip((50, 100, 200), usage, strict=True)]
+    one = Row("one file", "fast", 2200 * 10**6, 9, usage[0], usage[0])
+    data, shown = write(tmp_path / "report", [*rows, one], {"a <tree>": {"old": "c" * 64}})
+    assert json.loads(data.read_text())["exponents"]["fast"]["make"] == pytest.approx(1.0)
+    text = shown.read_text()
+    assert text.count("<svg") == 1 and text.count("<circle") == 6
+    assert "one file" in text and "a &lt;tree&gt;: old cccc" in text
+    assert not any(word in text for word in ("http:", "https:", "<script", "<link", "src="))
