@@ -68,6 +68,10 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 WRONG = [
     # as written it makes no sense
+    (2, "container export ostree:repo oci:layout:a"),
+    (2, "container export ostree:repo@a tree:x"),
+    (2, "container import oci:layout:a folder:x"),
+    (2, "container import oci:layout:a ostree:@a"),
     (2, "pull"),
     (2, "frobnicate"),
     (2, f"pull {NOWHERE} nonsense --into tree:x"),
@@ -127,6 +131,8 @@ WRONG = [
     (30, f"publish oci:nothing:a os:stable --server {NOWHERE}"),
     (30, f"publish oci:layout:a os:stable --server {NOWHERE}"),
     (30, "why usr/bin/true"),
+    (30, "container export ostree:repo@nothing oci:layout:a"),
+    (30, "container import oci:layout:a ostree:new"),
     (30, "bench deltas nonsense"),
     (30, "bench deltas --pair x nothing nothing"),
     # storage

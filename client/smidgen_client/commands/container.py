@@ -68,6 +68,7 @@ def import_(*, image: Address, repo: str, as_json: bool) -> None:
     if not repo.startswith(KIND) or not path:
         raise UsageError("a place for a commit is named ostree:REPO or ostree:REPO@REF", given=repo[:200])
     layout = Layout.open(image.path)
+    layout.resolve(image.tag)  # before a repository is made for it
     found = import_image(layout, image.tag, RepositoryWriter.open_or_create(path, default_mode()), ref or None)
     name = ref or image.tag
     value = {
