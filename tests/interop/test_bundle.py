@@ -117,7 +117,8 @@ def test_from_either_of_two_revisions(
     pull(shell, tmp_path, tmp_path / f"full-{start}")
     check(tmp_path, published[start - 1])
     update.chmod(0o400)
-    for done in pull(shell, tmp_path, update):
+    assert all(done["dry_run"] for done in pull(shell, tmp_path, update, "--dry-run"))
+    for done in pull(shell, tmp_path, update, "--prefer", "time"):  # by which packs are better, if there are any
         assert done["delta"]["used"], done
     check(tmp_path, published[2])
 

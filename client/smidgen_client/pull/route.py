@@ -69,6 +69,7 @@ class Routes:
     candidates: list[Candidate]
     opened: Opened | None = None
     packmap: PackMap | None = None
+    no_packs: str = ""  # why packs are no way, whatever they would cost
     routes: list[Route] = field(default_factory=list)
 
     def wants_map(self, size: int) -> bool:
@@ -148,7 +149,7 @@ class Routes:
         bill += Bill(cpu=self._local(decision, fetched) + decision.work)
         better = "the delta that is begun cannot be much dearer" if self.opened else "whole layers are quicker"
         unread = f"its map was not read: {better}"
-        unfit = unread if self.packmap is None and any(fetched) else ""
+        unfit = (self.no_packs or unread) if self.packmap is None and any(fetched) else ""
         kind, name = _name(decision, fetched)
         return Route(Way(kind, name, bill, unfit=unfit), decision, prices, fetched, None, ranges)
 

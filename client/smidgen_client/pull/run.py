@@ -13,7 +13,7 @@ from smidgen_client.fetch.sink import ContentSink
 from smidgen_client.plan.beginning import delta_first
 from smidgen_client.plan.costs import Bill, Link, applying
 from smidgen_client.plan.ranges import MIN_COST, REQUEST_COST, request_cost
-from smidgen_client.plan.ways import Plan, Situation, exceeded
+from smidgen_client.plan.ways import NoWay, Plan, Situation, exceeded
 from smidgen_client.progress import Progress, human
 from smidgen_client.pull.account import Account, Accounts, take_account
 from smidgen_client.pull.delta_choice import Candidate, candidates, look_up
@@ -139,13 +139,18 @@ class Pull:
             self.state.trees.prune({one.revision for one in self.state.stores.history()})
         return result
 
+    def _unfit(self, document: RefDocument, error: NoWay) -> SmidgenError:
+        """What to say when there is no way: of a bundle without packs, from where it goes."""
+        if self.transport.bundle is None or document.packs is not None:
+            return error
+        return BundleUnfit(
+            "the bundle goes from other revisions than this device can start from, and has no more than deltas",
+            sources=["+".join(map(str, offer.sources)) for offer in document.deltas],
+            reasons=error.detail["reasons"],
+        )
+
     def _packmap(self, document: RefDocument) -> PackMap:
         if document.packs is None:
-            if self.transport.bundle is not None and document.count:
-                raise BundleUnfit(
-                    "the bundle goes from other revisions than this device has, and has no more than deltas",
-                    sources=["+".join(map(str, offer.sources)) for offer in document.deltas],
-                )
             return NO_MAP
         return decode_packmap(fetch_piece(self.transport, document.packs), document.count)
 
@@ -164,10 +169,15 @@ class Pull:
         if opened is not None or not routes.quickest_whole():
             seeds.find(assembly.contents, missing)
             routes.remote = seeds.without(missing)
-        if routes.wants_map(document.packs.size if document.packs else 0):
+        if document.packs is None:
+            routes.no_packs = "there are none"
+        elif routes.wants_map(document.packs.size):
             routes.packmap = self._packmap(document)
         routes.situation = self._situation()
-        plan, opened = self._choose(routes, seeds)
+        try:
+            plan, opened = self._choose(routes, seeds)
+        except NoWay as error:
+            raise self._unfit(document, error) from error
         route = routes.routes[plan.chosen]
         wanted, fetched = route.decision.wanted, route.fetched
         delta = opened.source if opened else None
