@@ -23,6 +23,7 @@ TESTS: Final = (
     "tests/interop/test_delta_command_static.py",
     "tests/interop/test_ostree_server_stock.py",
     "tests/interop/test_export_surface.py",
+    "tests/interop/test_container_image.py",
 )
 WRAPPER: Final = '#!/bin/sh\nexec {loader} --library-path {libraries} {tree}/usr/bin/ostree "$@"\n'
 
