@@ -73,6 +73,8 @@ def test_what_is_refused_and_why() -> None:
         read_head(io.BytesIO(MAGIC + b"\1" + bytes(60)))
     with pytest.raises(LimitExceeded, match="index size"):
         read_head(io.BytesIO(MAGIC + b"\0\1" + b"\xff\xff\xff\xff\x0f" + bytes(60)))
+    with pytest.raises(LimitExceeded, match="files"):
+        encode_head([Entry("u" * 1000, 0, bytes(32))] * 4100, 0, 1, [KEY])
     for names in (("a", "a"), ("",), ("ä",)):
         head = encode_head([Entry(name, 0, bytes(32)) for name in names], 0, 1, [KEY])
         with pytest.raises(BundleInvalid):

@@ -16,14 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from smidgen_deltas import zstd
 from smidgen_deltas.digest import Digest
-from smidgen_deltas.errors import DigestMismatch, FormatError, RollbackRefused, UnsupportedFeature
+from smidgen_deltas.errors import DigestMismatch, FormatError, LimitExceeded, RollbackRefused, UnsupportedFeature
 from smidgen_deltas.native.refdoc import MAX_DOCUMENT, seal, unseal
 from smidgen_deltas.wire import WireReader, put_bytes, put_varint, varint
 
 MAGIC: Final = b"smbundl1"
 PAYLOAD_TYPE: Final = "application/vnd.smidgen.bundle.v1+json"
 LEAD: Final = 64  # bytes that are enough for magic and numbers
-MAX_INDEX: Final = 64 << 20
+MAX_INDEX: Final = 4 << 20  # read before the signature can be checked, on small devices too; 38,000 files or more
 MAX_NAME: Final = 1024
 MAX_SIZE: Final = 1 << 50
 
@@ -65,13 +65,18 @@ class Bundle:
 
 
 def encode_head(entries: Sequence[Entry], created: int, expires: int, keys: Iterable[Ed25519PrivateKey]) -> bytes:
-    """All of a bundle but its files. Times are UTC seconds. Deterministic for the same arguments."""
+    """All of a bundle but its files. Times are UTC seconds. Deterministic for the same arguments.
+
+    Raises LimitExceeded when the index would be larger than readers take.
+    """
     raw = bytearray()
     put_varint(raw, len(entries))
     for entry in entries:
         put_bytes(raw, entry.name.encode())
         put_varint(raw, entry.size)
         raw += entry.sha256
+    if len(raw) > MAX_INDEX:
+        raise LimitExceeded("a bundle cannot have that many files", files=len(entries), limit=MAX_INDEX)
     index = zstd.compress(raw, 19)
     payload = {"created": created, "expires": expires, "index": str(Digest.of(index))}
     text = json.dumps(payload, sort_keys=True, separators=(",", ":")).encode()
