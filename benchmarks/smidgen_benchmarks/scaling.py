@@ -53,6 +53,8 @@ def measure(
             return
         for effort in efforts:
             yield _row("trees", effort, old, new, folder)
+        old.unlink()
+        new.unlink()
 
 
 def measure_file(pairs: Sequence[Pair], wanted: int, effort: str, folder: Path) -> Row:
