@@ -16,7 +16,7 @@ from fuzz.tar_targets import CONTENTS
 from smidgen_deltas import zstd
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine import coding
-from smidgen_deltas.native import delta, delta_ops, packmap, refdoc, tree
+from smidgen_deltas.native import bundle, delta, delta_ops, packmap, refdoc, tree
 from smidgen_deltas.oci import media
 from smidgen_deltas.tar.recipe import split
 from smidgen_deltas.tar.recipewire import encode
@@ -47,6 +47,9 @@ def native_seeds() -> Iterator[tuple[str, str, bytes]]:
     yield "native-refdoc", "delta", base64.b64decode(json.loads(sealed)["payload"])
     yield "native-envelope", "signed", sealed
     yield "native-envelope", "keys", refdoc.encode_keys({refdoc.key_id(key.public_key()): key.public_key()})
+    head = bundle.encode_head([bundle.Entry("u/keys.json", 7, SHA), bundle.Entry("u/blobs/1", 0, SHA)], 1, 2, [key])
+    yield "native-bundle", "head", head
+    yield "native-bundle", "index", b"\1" + b"\x0bu/keys.json" + b"\7" + SHA
     contents = (tree.ContentRef(SHA, 5), tree.ContentRef(SHA[::-1], 7))
     yield "native-tree", "tar", tree.encode_tree(tree.TarTree(SHA, 2048, b"recipe", contents))
     blob = tree.Document(media.OCI_MANIFEST, DIGEST, b"{}")

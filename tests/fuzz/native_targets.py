@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -11,8 +12,8 @@ from fuzz.target import Choices, target
 from smidgen_deltas import zstd
 from smidgen_deltas.engine import coding
 from smidgen_deltas.errors import SmidgenError
-from smidgen_deltas.native import delta, delta_ops, pack, packmap, refdoc, tree
-from smidgen_deltas.wire import WireReader
+from smidgen_deltas.native import bundle, delta, delta_ops, pack, packmap, refdoc, tree
+from smidgen_deltas.wire import WireReader, varint
 from support.delta_trees import apply_delta
 from support.small_delta import FRAMES, HEADER, forged, new_store, verify_finished
 
@@ -34,6 +35,20 @@ def envelope(data: bytes) -> None:
     with contextlib.suppress(SmidgenError):
         refdoc.decode_keys(data)
     refdoc.unseal(data, refdoc.PAYLOAD_TYPE, KEYS)
+
+
+@target("native-bundle")
+def bundle_index(data: bytes) -> None:
+    """The raw index, well packed and signed, since any other change is found by the signature; and bytes as a head."""
+    with contextlib.suppress(SmidgenError):
+        bundle.read_head(io.BytesIO(data))
+    signed = bundle.encode_head([], 0, 1, [KEY])
+    envelope = bundle.read_head(io.BytesIO(signed)).envelope
+    stored = zstd.compress(data, 1)
+    sizes = varint(0) + varint(len(envelope)) + varint(len(stored)) + varint(len(data))
+    found = bundle.read_head(io.BytesIO(bundle.MAGIC + sizes + envelope + stored))
+    again = bundle.encode_head(found.entries, 0, 1, [KEY])
+    assert bundle.read_head(io.BytesIO(again)).entries == found.entries
 
 
 @target("native-tree")
