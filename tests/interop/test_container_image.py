@@ -12,6 +12,7 @@ import pytest
 
 from smidgen_client.cli import run
 from smidgen_deltas.oci.layout import Layout
+from smidgen_deltas.oci.model import Manifest, parse_config
 from smidgen_deltas.ostree.repo import Repository
 from support.ostree import REF, SECOND, ostree, unpack_archive_repo
 
@@ -94,3 +95,23 @@ def test_export_is_the_same_each_time(images: Path, tmp_path: Path) -> None:
     repo = tmp_path / "archive"
     assert run(["container", "export", f"ostree:{repo}@{REF}", f"oci:{other}:chunked", "--chunks", "3"]) == 0
     assert Layout.open(other).resolve("chunked").digest == Layout.open(images).resolve("chunked").digest
+
+
+@pytest.mark.needs("ostree")
+def test_bootable_commits_are_marked_for_bootc(tmp_path: Path) -> None:
+    tree, repo = tmp_path / "tree", tmp_path / "repo"
+    (tree / "usr/etc").mkdir(parents=True)
+    repo.mkdir()
+    ostree(repo, "init", "--mode=archive")
+    facts = ["--add-metadata=ostree.bootable=true", "--add-metadata-string=ostree.linux=6.1.0"]
+    ostree(repo, "commit", "--branch=os", f"--tree=dir={tree}", "--no-xattrs", *facts)
+    assert run(["container", "export", f"ostree:{repo}@os", f"oci:{tmp_path / 'images'}:os", "--arch", "arm64"]) == 0
+    layout = Layout.open(tmp_path / "images")
+    manifest = layout.manifest(layout.resolve("os"))
+    assert isinstance(manifest, Manifest)
+    config = parse_config(layout.read_blob(manifest.config))
+    assert (config.architecture, config.os) == ("arm64", "linux")
+    assert config.labels == manifest.annotations
+    assert config.labels["ostree.final-diffid"] == str(config.diff_ids[-1])
+    wanted = {"ostree.bootable": "true", "ostree.linux": "6.1.0", "containers.bootc": "1"}
+    assert {key: config.labels[key] for key in wanted} == wanted
