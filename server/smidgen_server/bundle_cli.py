@@ -25,6 +25,7 @@ DAY = 86400
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The bundle.")
 @click.option("--from", "sources", multiple=True, metavar="REVISION", help="A digest, or another ref; several times.")
 @click.option("--full", is_flag=True, help="Also for devices that have none of these revisions.")
+@click.option("--effort", type=click.Choice(["fast", "default", "best"]), help="For deltas made now; deltas.effort.")
 @click.option("--valid", type=click.IntRange(1, 3650), default=90, show_default=True, help="Days until it expires.")
 @click.option("--data", type=click.Path(path_type=Path), help="Directory of everything the server keeps.")
 @click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file (TOML).")
@@ -38,6 +39,7 @@ def bundle(
     file: Path | None,
     *,
     full: bool,
+    effort: str | None,
     valid: int,
     as_json: bool,
 ) -> None:
@@ -47,12 +49,15 @@ def bundle(
     which has nothing. A device applies it with smidgen pull bundle:FILE REF --into STORE.
     """
     from smidgen_deltas.errors import NotFound, StorageError
+    from smidgen_server.blobs.staging import sync_directory
     from smidgen_server.logs import configure
     from smidgen_server.services import bundle as service
     from smidgen_server.services.container import open_services
     from smidgen_server.settings_load import load
 
     settings = load({"data": data}, file)
+    if effort:
+        settings = settings.model_copy(update={"deltas": settings.deltas.model_copy(update={"effort": effort})})
     configure("warning" if settings.log_level == "info" else settings.log_level)
     if settings.database is None and not settings.data.is_dir():
         raise NotFound("there is no server's directory", data=str(settings.data))
@@ -67,6 +72,7 @@ def bundle(
                 out.flush()
                 os.fsync(out.fileno())
             part.rename(output)
+            sync_directory(output.parent)
     except OSError as error:
         raise StorageError("the bundle cannot be written", path=str(output), reason=error.strerror) from error
     lines = [f"{ref} from {', '.join(sources) or 'nothing'}" for ref, sources in made.deltas.items()]
