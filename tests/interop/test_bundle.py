@@ -157,6 +157,28 @@ def test_what_is_not_to_be_trusted_is_refused(shell: Shell, published: list[tupl
     assert not (device / "repo").exists() and not (device / "layout").exists()
 
 
+def test_a_damaged_file_of_a_bundle_is_never_taken(
+    published: list[tuple[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = (tmp_path / "full-3").read_bytes()
+    with (tmp_path / "full-3").open("rb") as opened:
+        head = read_head(opened)
+    at, refused = head.start, 0
+    for number, entry in enumerate(head.entries):
+        bad, device = tmp_path / "bad", tmp_path / f"device{number}"
+        middle = at + entry.size // 2
+        bad.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
+        at += entry.size
+        words = ["pull", f"bundle:{bad}", REFS[0], "--into", f"ostree:{device}/repo", "--state", f"{device}/state"]
+        if run(words):
+            refused += 1
+            assert not (device / "repo/refs/heads/stable").exists(), entry.name
+        else:  # it was not needed
+            ostree(device / "repo", "fsck")
+    capsys.readouterr()
+    assert refused >= 5  # keys, document, tree, map, a pack
+
+
 def test_wishes_that_cannot_be_met(shell: Shell, published: list[tuple[str, str]], tmp_path: Path) -> None:
     common = ("-o", tmp_path / "new", "--data", tmp_path / "data")
     shell("bundle", "ostree/os/nothing", *common, status=30)
