@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -14,8 +15,10 @@ from smidgen_client.cli import run
 from smidgen_deltas.oci.layout import Layout
 from smidgen_deltas.oci.model import Manifest, parse_config
 from smidgen_deltas.ostree.repo import Repository
+from smidgen_deltas.ostree.walk import closure
 from support.ostree import REF, SECOND, ostree, unpack_archive_repo
 
+STOCK = Path(__file__).parent.parent / "data/oci/ostree-ext-image.tar"
 OBJECTS = "sysroot/ostree/repo/objects"
 
 
@@ -115,3 +118,25 @@ def test_bootable_commits_are_marked_for_bootc(tmp_path: Path) -> None:
     assert config.labels["ostree.final-diffid"] == str(config.diff_ids[-1])
     wanted = {"ostree.bootable": "true", "ostree.linux": "6.1.0", "containers.bootc": "1"}
     assert {key: config.labels[key] for key in wanted} == wanted
+
+
+def test_image_by_the_stock_tool_is_read(tmp_path: Path) -> None:
+    back = tmp_path / "back"
+    (tag,) = Layout.open(STOCK).tags()
+    assert run(["container", "import", f"oci:{STOCK}:{tag}", f"ostree:{back}@{REF}"]) == 0
+    assert Repository.open(back).resolve(REF) == SECOND
+    assert len(list(closure(Repository.open(back).metadata, SECOND))) == 31
+
+
+@pytest.mark.needs("ostree", "skopeo")
+def test_stock_tool_reads_ours_where_it_is_on_the_path(images: Path, tmp_path: Path) -> None:
+    """No distribution packages ostree-ext's command line by itself; what it reads, stock ostree and tar read, too."""
+    for tag in ("whole", "chunked"):
+        copied = tmp_path / tag
+        subprocess.run(["skopeo", "copy", "-q", f"oci:{images}:{tag}", f"oci:{copied}:copy"], check=True)
+        assert Layout.open(copied).resolve("copy").digest == Layout.open(images).resolve(tag).digest
+        if stock := shutil.which("ostree-ext-command"):
+            ostree(tmp_path, f"--repo={tmp_path / 'peer'}", "init", "--mode=bare-user")
+            peer = [stock, "container", "unencapsulate", "--repo", str(tmp_path / "peer"), "--write-ref", tag]
+            subprocess.run([*peer, f"ostree-unverified-image:oci:{copied}:copy"], check=True)
+            assert Repository.open(tmp_path / "peer").resolve(tag) == SECOND
