@@ -70,7 +70,7 @@ def test_large_files_come_in_parts() -> None:
 def test_several_sources_for_one_file() -> None:
     old, store = tree_of({"first": ONE, "second": TWO, "third": THREE})
     joined = ONE[:80_000] + TWO[20_000:] + THREE[:50_000]
-    new, _ = tree_of({"joined": joined})
+    new, _ = tree_of({"first": ONE, "joined": joined})  # what stays is a source as well as what goes
     delta, report = delta_of([old], new)
     (line,) = (line for line in report.lines if line.path == "joined")
     assert line.method == "patch" and "2 more" in line.source

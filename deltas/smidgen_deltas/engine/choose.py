@@ -114,7 +114,8 @@ class Chooser:
         kept = {content.sha256 for content in new.contents}
         gone = [source for source in self._sources if source.content.sha256 not in kept]
         fresh = [_Source(new, new.contents[index], new.paths[index], first + at) for at, index in enumerate(targets)]
-        self._findable = [one for one in (gone + fresh if gone else self._sources + fresh) if self._worth(one)]
+        some = gone if gone and settings.effort == "fast" else self._sources  # what is gone is the likeliest source
+        self._findable = [one for one in some + fresh if self._worth(one)]
         self._similar = Similar(len(self._findable), lambda number: self._open(self._findable[number]))
 
     @staticmethod
