@@ -20,6 +20,7 @@ from smidgen_server.blobs.base import BlobReader
 from smidgen_server.index.surface import Revision
 from smidgen_server.services.delta_cost import read_part
 from smidgen_server.services.delta_formats import Useless
+from smidgen_server.services.recompress import BlockReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +82,9 @@ def _image(blobs: BlobReader, manifest: Manifest, known: dict[Digest, LayerEntry
 def plain_tar(blobs: BlobReader, layer: LayerEntry) -> Iterator[Buffer]:
     """The uncompressed tar of a layer, mapped from a file without a name. Raises Useless where it is empty."""
     with tempfile.TemporaryFile() as file, blobs.open(layer.digest) as blocks:
-        for block in open_layer("", _Blocks(blocks), layer.tar_size):
+        for block in open_layer("", BlockReader(blocks), layer.tar_size):
             file.write(block)
         file.flush()
         if not layer.tar_size:
             raise Useless("a layer is empty", digest=str(layer.digest))
         yield memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-class _Blocks:
-    """Blocks of a blob as a file."""
-
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks, self._pending = blocks, b""
-
-    def read(self, size: int, /) -> bytes:
-        if not self._pending:
-            self._pending = next(self._blocks, b"")
-        piece, self._pending = self._pending[:size], self._pending[size:]
-        return piece
