@@ -30,13 +30,18 @@ class NamedLogger(structlog.WriteLogger):
         self.name = name
 
 
-def configure(level: str) -> None:
-    """Set up the process's logging. Called once, by the command that runs the server."""
+def configure(level: str, *, lasting: bool = False) -> None:
+    """Set up the process's logging. Called once, by the command that the process runs.
+
+    Args:
+        lasting: each module makes its logger once and keeps it: quicker, and deaf to a later change of this or of
+            stderr. For a process that is the server and nothing else.
+    """
     structlog.configure(
         processors=[*_SHARED, _add_name, structlog.processors.JSONRenderer()],
         logger_factory=NamedLogger,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=lasting,
     )
     _configure_others(_LEVELS[level])
 

@@ -22,7 +22,7 @@ log = structlog.stdlib.get_logger("smidgen.server")
 def run(settings: Settings, listener: socket.socket) -> None:
     """Serve on a listening socket. Returns when everything is closed."""
     limit_heaps()
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, lasting=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     with open_services(settings) as services:
