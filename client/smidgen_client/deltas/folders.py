@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from smidgen_deltas.errors import StorageError, UsageError
-from smidgen_deltas.native.tree import TarTree
-from smidgen_deltas.tar.pieces import Literal
-from smidgen_deltas.tar.recipe import decode
+from smidgen_deltas.tar.pieces import Literal, Piece
 
 MARK: Final = "smidgen folder 1"
 HEAD: Final = 1024  # of a tar: the global header and its record
@@ -46,7 +45,7 @@ def _exact(folder: Path, info: tarfile.TarInfo) -> tarfile.TarInfo:
     return info
 
 
-def is_folder(tree: TarTree) -> bool:
+def is_folder(pieces: Iterable[Piece]) -> bool:
     """Whether a tar is one of `write_tar`. Raises FormatError."""
-    first = next(iter(decode(tree.recipe, tree.contents)), None)
+    first = next(iter(pieces), None)
     return isinstance(first, Literal) and f"comment={MARK}\n".encode() in first.data[:HEAD]

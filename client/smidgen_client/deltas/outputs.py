@@ -1,4 +1,4 @@
-"""Applying a delta on this machine: sources from the opened inputs, results into a scratch file, then the output.
+"""Applying a delta on this machine: sources from the opened inputs, results beside the output, then in its place.
 
 Nothing is at the output path before all of it was verified.
 """
@@ -8,86 +8,25 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from smidgen_client.deltas import commits, images
 from smidgen_client.deltas.folders import is_folder
 from smidgen_client.deltas.inputs import Input, open_regular
-from smidgen_client.deltas.maps import Mapped, Place
 from smidgen_client.deltas.threads import Threads
+from smidgen_client.deltas.workspace import Workspace
 from smidgen_client.stores.extracting import extract_into, extract_tar, new_folder
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine.apply import Applier
-from smidgen_deltas.engine.sources import Buffer
-from smidgen_deltas.errors import FormatError, NotFound, StorageError, UsageError
+from smidgen_deltas.errors import FormatError, StorageError, UsageError
 from smidgen_deltas.native.delta import LEAD, Header, Root, check_frame, decode_header, decode_lead
-from smidgen_deltas.native.tree import ContentRef, OstreeTree, TarTree, decode_any_tree
+from smidgen_deltas.native.tree import ContentRef, OciTree, OstreeTree, TarTree, decode_any_tree
 from smidgen_deltas.tar.entries import entries
-from smidgen_deltas.tar.pieces import Content
-from smidgen_deltas.tar.recipe import decode, rebuild
+from smidgen_deltas.tar.recipe import EncodedRecipe, decode
 
 BLOCK: Final = 1 << 20
-
-
-class Workspace:
-    """The engine's store: reads old contents from the inputs, keeps rebuilt ones in one file, one behind the other."""
-
-    def __init__(self, inputs: Sequence[Input], spool: BinaryIO) -> None:
-        self._inputs = inputs
-        self._documents = {
-            _sha256(entry.tree.document): entry.tree.document for entry in inputs if entry.tree.document is not None
-        }
-        self._spool = spool
-        self._places: dict[bytes, Place] = {}
-        self._rebuilt = Mapped(spool, self._places)
-        self._end = 0
-        self._lock = threading.Lock()
-
-    def open(self, content: ContentRef) -> Buffer:
-        """Raises NotFound with the digest when no input has it."""
-        document = self._documents.get(content.sha256)
-        if document is not None:
-            return document
-        for contents in (self._rebuilt, *(entry.contents for entry in self._inputs)):
-            if contents.has(content.sha256):
-                return contents.open(content)
-        raise NotFound("a source of the delta is not in the old files", digest=content.sha256.hex(), size=content.size)
-
-    @contextlib.contextmanager
-    def create(self, content: ContentRef) -> Iterator[_Part]:
-        with self._lock:
-            place = Place(self._end, content.size)
-            self._end += content.size
-        yield _Part(self._spool.fileno(), place, content.sha256, self._places)
-
-    def body(self, content: Content | ContentRef) -> Iterator[bytes]:
-        """The bytes of a content, in blocks. Raises NotFound."""
-        ref = ContentRef(content.sha256, content.size)
-        for contents in (self._rebuilt, *(entry.contents for entry in self._inputs)):
-            if isinstance(contents, Mapped) and contents.has(content.sha256):
-                return contents.blocks(ref)
-        return _pieces(self.open(ref))
-
-
-class _Part:
-    """A target being written; `finish` makes it known."""
-
-    def __init__(self, handle: int, place: Place, sha256: bytes, places: dict[bytes, Place]) -> None:
-        self._handle, self._place, self._sha256, self._places = handle, place, sha256, places
-        self._at = place.start
-
-    def write(self, data: Buffer, /) -> None:
-        view = memoryview(data)
-        while view:
-            done = os.pwrite(self._handle, view, self._at)
-            self._at += done
-            view = view[done:]
-
-    def finish(self) -> None:
-        self._places[self._sha256] = self._place
 
 
 def read_header(file: BinaryIO) -> Header:
@@ -106,26 +45,77 @@ def apply_file(delta: Path, inputs: Sequence[Input], output: Path, threads: Thre
     `ostree:REPO@REF`, one to an image to `oci:DIR:TAG`.
     Raises FormatError, IntegrityError, NotFound, UsageError; `output` is untouched then.
     """
-    to_store = str(output).startswith((commits.KIND, images.KIND))
-    parent = None if to_store else output.parent
     with _storage(output), contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix=f".{output.name}.")))
-        workspace = Workspace(inputs, stack.enter_context(tempfile.TemporaryFile(dir=folder)))
-        header, applier = _rebuilt(delta, workspace, threads)
-        if header.root is Root.FILE:
-            return _place(workspace.body(applier.root), folder, output, to_store)
-        tree = decode_any_tree(bytes(workspace.open(applier.root)))
-        if isinstance(tree, TarTree):
-            if is_folder(tree) and not to_store:
-                return _extract(tree, workspace, folder, output)
-            return _place(_tar(tree, workspace), folder, output, to_store)
-        if isinstance(tree, OstreeTree):
-            _check_store(output, commits.KIND, "a commit: -o ostree:REPO@REF")
-            commits.write_commit(tree, workspace.body, str(output))
+        result = _Output(output, inputs, stack)
+        _rebuild(delta, result.workspace, threads, result.begin)
+        return result.finish()
+
+
+class _Output:
+    """What a delta makes, in a folder of its own beside the output until it is complete and proven."""
+
+    def __init__(self, output: Path, inputs: Sequence[Input], stack: contextlib.ExitStack) -> None:
+        self._output, self._stack = output, stack
+        self._to_store = str(output).startswith((commits.KIND, images.KIND))
+        parent = None if self._to_store else output.parent
+        self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix=f".{output.name}.")))
+        self._targets = self._open("targets")
+        self._tree: OstreeTree | OciTree | TarTree | None = None
+        self._tar: tuple[EncodedRecipe, BinaryIO] | None = None
+        self.workspace = Workspace(inputs, self._targets)
+
+    def _open(self, name: str) -> BinaryIO:
+        return self._stack.enter_context((self._folder / name).open("w+b", buffering=BLOCK))
+
+    def begin(self, header: Header, root: ContentRef) -> None:
+        """The root is there. Raises UsageError when the output is not of its kind, FormatError."""
+        if header.root is Root.TREE:
+            self._tree = decode_any_tree(bytes(self.workspace.open(root)))
+        if isinstance(self._tree, OstreeTree):
+            _check_store(self._output, commits.KIND, "a commit: -o ostree:REPO@REF")
+        elif isinstance(self._tree, OciTree):
+            _check_store(self._output, images.KIND, "an image: -o oci:DIR:TAG")
+        elif self._to_store:
+            raise UsageError("the delta makes a file", output=str(self._output))
+        elif self._tree is None:
+            check_output(self._output)
         else:
-            _check_store(output, images.KIND, "an image: -o oci:DIR:TAG")
-            images.write_image(tree, workspace.body, str(output))
+            self._begin_tar(self._tree, {target.index for target in header.targets if target.sha256 is None})
+
+    def _begin_tar(self, tree: TarTree, targets: Set[int]) -> None:
+        recipe = decode(tree.recipe, tree.contents)
+        if is_folder(recipe):
+            check_folder(self._output)
+            return
+        check_output(self._output)
+        self._tar = recipe, self._open("tar")
+        self.workspace.lay_out(*self._tar, targets)
+
+    def finish(self) -> int:
+        """All targets are there. Returns what `apply_file` does."""
+        workspace, tree = self.workspace, self._tree
+        if isinstance(tree, OstreeTree):
+            commits.write_commit(tree, workspace.body, str(self._output))
+        elif isinstance(tree, OciTree):
+            images.write_image(tree, workspace.body, str(self._output))
+        elif tree is None:  # the only target
+            return self._place(self._targets)
+        elif self._tar is None:
+            folder = self._folder / "result"
+            extract_into(folder, entries(decode(tree.recipe, tree.contents)), workspace.body)
+            folder.rename(self._output)
+            return tree.tar_size
+        else:
+            workspace.complete(*self._tar, Digest.from_raw(tree.sha256))
+            return self._place(self._tar[1])
         return sum(one.size for one in tree.contents)
+
+    def _place(self, file: BinaryIO) -> int:
+        """Give a complete file its name."""
+        file.flush()
+        os.fsync(file.fileno())
+        Path(file.name).rename(self._output)
+        return os.fstat(file.fileno()).st_size
 
 
 def _check_store(output: Path, kind: str, makes: str) -> None:
@@ -133,34 +123,21 @@ def _check_store(output: Path, kind: str, makes: str) -> None:
         raise UsageError(f"the delta makes {makes}", output=str(output))
 
 
-def _place(blocks: Iterable[Buffer], folder: Path, output: Path, to_store: bool) -> int:  # noqa: FBT001
-    if to_store:
-        raise UsageError("the delta makes a file", output=str(output))
-    check_output(output)
-    result = folder / "result"
-    size = _write(result, blocks)
-    result.rename(output)
-    return size
-
-
-def _extract(tree: TarTree, workspace: Workspace, folder: Path, output: Path) -> int:
-    check_folder(output)
-    result = folder / "result"
-    extract_into(result, entries(decode(tree.recipe, tree.contents)), workspace.body)
-    result.rename(output)
-    return tree.tar_size
-
-
-def _rebuilt(delta: Path, workspace: Workspace, threads: Threads) -> tuple[Header, Applier]:
-    """All targets of a delta, verified, are in the workspace."""
+def _rebuild(
+    delta: Path, workspace: Workspace, threads: Threads, begin: Callable[[Header, ContentRef], None] | None = None
+) -> Header:
+    """All targets of a delta, verified, are in the workspace afterwards. `begin` is told when the root is there."""
     with open_regular(delta) as file:
         header = read_header(file)
         applier = Applier(header, workspace)
         with threads.rebuild(applier):
             for frame in header.frames:
                 applier.frame(file.read(frame.size))
+                if begin and workspace.has(applier.root):
+                    begin(header, applier.root)
+                    begin = None
         _check_end(file)
-    return header, applier
+    return header
 
 
 def _check_end(file: BinaryIO) -> None:
@@ -175,8 +152,7 @@ def verify_file(delta: Path, inputs: Sequence[Input], threads: Threads) -> int:
     """
     if inputs:
         with _storage(delta), tempfile.TemporaryFile() as spool:
-            header, _ = _rebuilt(delta, Workspace(inputs, spool), threads)
-            return header.output
+            return _rebuild(delta, Workspace(inputs, spool), threads).output
     with open_regular(delta) as file:
         header = read_header(file)
         for frame in header.frames:
@@ -234,31 +210,6 @@ def check_folder(path: Path) -> None:
     """Raise UsageError unless a new folder may take this name."""
     if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
         raise UsageError("the delta makes a folder, and something is there", path=str(path))
-
-
-def _tar(tree: TarTree, workspace: Workspace) -> Iterable[Buffer]:
-    return rebuild(decode(tree.recipe, tree.contents), workspace.body, Digest.from_raw(tree.sha256))
-
-
-def _pieces(data: Buffer) -> Iterator[bytes]:
-    if isinstance(data, bytes):
-        yield data
-        return
-    for start in range(0, len(data), BLOCK):
-        yield bytes(data[start : start + BLOCK])
-
-
-def _write(path: Path, blocks: Iterable[Buffer]) -> int:
-    with path.open("wb", buffering=BLOCK) as file:
-        for block in blocks:
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
-        return file.tell()
-
-
-def _sha256(data: bytes) -> bytes:
-    return Digest.of(data).raw
 
 
 @contextlib.contextmanager

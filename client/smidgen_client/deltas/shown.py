@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from smidgen_client.deltas.inputs import Input, open_regular
-from smidgen_client.deltas.outputs import Workspace, read_header
+from smidgen_client.deltas.outputs import read_header
+from smidgen_client.deltas.workspace import Workspace
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine import coding
 from smidgen_deltas.engine.apply import Applier

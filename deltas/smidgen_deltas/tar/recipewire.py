@@ -125,6 +125,7 @@ class EncodedRecipe:
 
     Attributes:
         tar_size: bytes of the tar.
+        contents: what indexes are of.
     """
 
     def __init__(self, data: bytes, contents: Sequence[ContentLike]) -> None:
@@ -138,7 +139,7 @@ class EncodedRecipe:
             reader.block(reader.left, name) for name in ("gaps", "refs", "control", "data")
         )
         reader.done()
-        self._contents = contents
+        self.contents = contents
         self._check()
 
     def indexes(self) -> Iterator[int]:
@@ -147,7 +148,7 @@ class EncodedRecipe:
         expected = 0
         for _ in range(self._count):
             index = expected + _unzigzag(refs.number(MAX_NUMBER, "content"))
-            if not 0 <= index < len(self._contents):
+            if not 0 <= index < len(self.contents):
                 raise RecipeCorrupt("recipe names a content that is not there", index=index)
             yield index
             expected = index + 1
@@ -159,14 +160,14 @@ class EncodedRecipe:
         for gap, index in self._layout():
             if index >= 0:
                 yield index, at + gap
-                at += gap + self._contents[index].size
+                at += gap + self.contents[index].size
 
     def _layout(self) -> Iterator[tuple[int, int]]:
         """Runs of literal bytes, each with the index of the content behind it; the last has none: -1."""
         gaps = WireReader(self._gaps, "tar recipe")
         at = 0
         for index in self.indexes():
-            content = self._contents[index]
+            content = self.contents[index]
             gap = _expected_gap(at, last=False) + _unzigzag(gaps.number(MAX_NUMBER, "gap"))
             if gap < 0 or content.size < 1 or at + gap + content.size > self.tar_size:
                 raise RecipeCorrupt("recipe does not make a tar of its size", offset=at, tar_size=self.tar_size)
@@ -186,7 +187,7 @@ class EncodedRecipe:
         fragments = FragmentDecoder(self._control, self._data)
         at = 0
         for gap, index in self._layout():
-            content = self._contents[index] if index >= 0 else None
+            content = self.contents[index] if index >= 0 else None
             size = content.size if content else 0
             yield from _literals(fragments, at, gap, size)
             at += gap + size
