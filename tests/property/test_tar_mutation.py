@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smidgen_deltas.errors import SmidgenError
+from smidgen_deltas.kernels.tarblocks import checksum
 from smidgen_deltas.tar.entries import entries
-from smidgen_deltas.tar.header import checksum
 from smidgen_deltas.tar.limits import Limits
 from smidgen_deltas.tar.merge import merge
 from smidgen_deltas.tar.pax import parse_records

@@ -7,11 +7,11 @@ fragment: what lies between two multiples of 512 in the tar, or less where a con
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from smidgen_deltas.errors import FormatError
-from smidgen_deltas.tar.header import BLOCK, CHECKSUM, ZEROS, checksum
+from smidgen_deltas.kernels.tarblocks import changes, checksum
+from smidgen_deltas.tar.header import BLOCK, CHECKSUM, ZEROS
 
 ZERO, DIFF, RAW = 0, 1, 2
 HISTORY: Final = 8
@@ -21,7 +21,6 @@ SIZE_SHIFT: Final = 6
 _SIZE: Final = slice(124, 136)
 _SIZE_FORMS: Final = (b"", b"%011o\0", b"%011o ")
 _OCTAL_SIZE_LIMIT: Final = 1 << 33
-_CHANGED: Final = re.compile(rb"[^\0]+(?:\0{1,2}[^\0]+)*")
 
 
 class RecipeCorrupt(FormatError):
@@ -34,7 +33,7 @@ def _derive(block: bytearray, flags: int, size: int) -> None:
     if form:
         block[_SIZE] = _SIZE_FORMS[form] % size
     if flags & SUM_FOLLOWS:
-        block[CHECKSUM] = b"%06o\0 " % checksum(block)
+        block[CHECKSUM] = b"%06o\0 " % checksum(bytes(block))
 
 
 class FragmentEncoder:
@@ -43,7 +42,7 @@ class FragmentEncoder:
     def __init__(self) -> None:
         self.control = bytearray()
         self.data = bytearray()
-        self._history = [ZEROS] * HISTORY
+        self._history = (ZEROS,) * HISTORY
         self._zeros = 0
 
     def add(self, fragment: bytes, size: int) -> None:
@@ -56,7 +55,7 @@ class FragmentEncoder:
             self.control.append(RAW)
             self.data += fragment
         if len(fragment) == BLOCK:
-            self._history = [fragment, *self._history[:-1]]
+            self._history = (fragment, *self._history[:-1])
 
     def finish(self) -> None:
         """Write the zero fragments that are still pending."""
@@ -70,38 +69,14 @@ class FragmentEncoder:
     def _differ(self, block: bytes, size: int) -> bool:
         """Code a whole block against the most similar one before it; False when nothing is gained."""
         flags = _flags(block, size)
-        wanted = int.from_bytes(block, "big")
-        masks = [(wanted ^ int.from_bytes(base, "big")).to_bytes(BLOCK, "big") for base in self._history]
-        equal = [mask.count(0) for mask in masks]
-        best = equal.index(max(equal))
-        mask = bytearray(masks[best])
-        if flags & SUM_FOLLOWS:
-            mask[CHECKSUM] = bytes(8)
-        if flags >> SIZE_SHIFT:
-            mask[_SIZE] = bytes(12)
-        runs = bytearray()
-        changed = []
-        at = count = 0
-        for match in _CHANGED.finditer(mask):
-            start, end = match.span()
-            while start - at > 255 or end - start > 255:
-                step = 255 if start - at > 255 else start - at
-                length = 0 if start - at > 255 else 255
-                runs += bytes((step, length))
-                changed.append(block[start : start + length])
-                at += step + length
-                start += length
-                count += 1
-            runs += bytes((start - at, end - start))
-            changed.append(block[start:end])
-            at = end
-            count += 1
-        if count > 255 or len(runs) + sum(map(len, changed)) >= BLOCK:
+        best, runs, changed = changes(block, self._history, bool(flags & SUM_FOLLOWS), bool(flags >> SIZE_SHIFT))
+        count = len(runs) // 2
+        if count > 255 or len(runs) + len(changed) >= BLOCK:
             return False
         self.control.append(DIFF | best << 2 | flags)
         self.control.append(count)
         self.control += runs
-        self.data += b"".join(changed)
+        self.data += changed
         return True
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from smidgen_deltas.kernels.tarblocks import checksum
 from smidgen_deltas.tar.errors import TarAmbiguous, TarCorrupt
 
 BLOCK: Final = 512
@@ -24,8 +24,6 @@ MAX_NUMBER: Final = (1 << 63) - 1
 _LAYOUT: Final = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")
 _STAR_TRAILER: Final = b"tar\0"
 _OCTAL: Final = re.compile(rb" *([0-7]*)[ \0]*")
-_HALF: Final = 256
-_CHECKSUM_BLANKS: Final = sum(b" " * 8)
 
 
 class Dialect(StrEnum):
@@ -99,13 +97,6 @@ def number(field: bytes, what: str, offset: int, *, low: int = 0) -> int:
     if not low <= value <= MAX_NUMBER:
         raise TarCorrupt("tar header has a number out of range", offset=offset, field=what, found=field.hex())
     return value
-
-
-def checksum(block: bytes | bytearray) -> int:
-    """The unsigned sum of a header block, its checksum field counted as blanks."""
-    # one half of an Adler-32 (RFC 1950, 8.2) is the sum plus one, modulo 65521: exact for 256 bytes, and much quicker
-    first, second = zlib.adler32(block[:_HALF]) & 0xFFFF, zlib.adler32(block[_HALF:]) & 0xFFFF
-    return first + second - 2 - sum(block[CHECKSUM]) + _CHECKSUM_BLANKS
 
 
 def _check_sum(block: bytes, found: int, offset: int) -> None:

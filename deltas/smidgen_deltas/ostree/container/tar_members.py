@@ -7,8 +7,9 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from smidgen_deltas.kernels.tarblocks import checksum
 from smidgen_deltas.ostree.objects import DirMeta, FileHeader
-from smidgen_deltas.tar.header import BLOCK, CHECKSUM, checksum
+from smidgen_deltas.tar.header import BLOCK, CHECKSUM
 from smidgen_deltas.tar.pax import SCHILY_XATTR
 
 END: Final = bytes(2 * BLOCK)
@@ -94,7 +95,7 @@ def _block(name: bytes, kind: bytes, uid: int, gid: int, mode: int, size: int, l
     numbers = (_number(mode, 8), _number(uid, 8), _number(gid, 8), _number(size, 12), _number(0, 12))
     zero = _number(0, 8)
     block = bytearray(_HEADER.pack(name, *numbers, b" " * 8, kind, link, b"ustar  \0", b"", b"", zero, zero, b""))
-    block[CHECKSUM] = b"%06o\0 " % checksum(block)
+    block[CHECKSUM] = b"%06o\0 " % checksum(bytes(block))
     return bytes(block)
 
 
