@@ -50,7 +50,7 @@ def test_a_function_was_added_in_the_middle() -> None:
 def test_the_parser_finds_the_tables() -> None:
     found = relocatable.parse(OLD)
     assert found is not None
-    assert [section.name for section in found.sections[1:5]] == [".text", ".rela.text", ".data", ".rela.data"]
+    assert found.names[1:5] == [b"\1.text", b"\1.rela.text", b"\1.data", b"\1.rela.data"]
     assert (found.symtab, found.strtab) == (6, 7)
 
 
