@@ -96,6 +96,7 @@ def test_the_kernel_checks_what_it_is_given() -> None:
     data, one = bytes(100), numbers(0)
     whole, sections = numbers(0, 0, 100), numbers(0, 0, 0, 0, 0, 0, 0, 48, 0, 48, 1, 0)
     for blocks, order, rows in (
+        (numbers(0, 0), numbers(), sections),
         (numbers(0, 0, 101), one, sections),
         (numbers(0, 1, 100), one, sections),
         (numbers(-1, 0, 9), one, sections),
@@ -107,7 +108,7 @@ def test_the_kernel_checks_what_it_is_given() -> None:
         (whole, one, numbers(0, 0, 0, 0, 0, 0, 60, 48, 0, 48, 1, 0)),
         (whole, one, numbers(0, 0, 0, 0, 0, 0, 0, -1, 0, 48, 1, 0)),
     ):
-        with pytest.raises(ValueError, match="block|section|sizes"):
+        with pytest.raises(ValueError, match="block|section|sizes|nothing"):
             TableCoder(data, bytearray(100), bytearray(100), blocks, order, rows, 1)
     coder = TableCoder(data, bytearray(100), bytearray(100), whole, one, sections, 1)
     with pytest.raises(ValueError, match="no such table"):

@@ -53,23 +53,31 @@ cdef struct Shift:
     uint32_t *keys
     uint32_t *added
     int count
+    int last           # where the number before was found
 
 
 cdef int find(Shift *shift, uint32_t key) noexcept nogil:
-    """The number of keys below `key`."""
+    """The number of keys below `key`, which is often the one behind the last that was asked for."""
     cdef int low = 0, high = shift.count, middle
+    if shift.last < high and shift.keys[shift.last] < key:
+        low = shift.last + 1
+        if low == high or shift.keys[low] >= key:
+            high = low
     while low < high:
         middle = (low + high) // 2
         if shift.keys[middle] < key:
             low = middle + 1
         else:
             high = middle
+    shift.last = low
     return low
 
 
-cdef uint32_t guess(Shift *shift, uint32_t key) noexcept nogil:
-    """By the nearest known number, if it is near; far from all, what moved how is anybody's guess: unmoved."""
-    cdef int at = find(shift, key)
+cdef uint32_t guess(Shift *shift, int at, uint32_t key) noexcept nogil:
+    """By the nearest known number, if it is near; far from all, what moved how is anybody's guess: unmoved.
+
+    at: what `find` says of the key.
+    """
     cdef uint32_t added = 0, distance = FAR
     if at < shift.count and shift.keys[at] - key < distance:
         distance = shift.keys[at] - key
@@ -79,8 +87,7 @@ cdef uint32_t guess(Shift *shift, uint32_t key) noexcept nogil:
     return key + added
 
 
-cdef void learn(Shift *shift, uint32_t key, uint32_t added) noexcept nogil:
-    cdef int at = find(shift, key)
+cdef void learn(Shift *shift, int at, uint32_t key, uint32_t added) noexcept nogil:
     if at < shift.count and shift.keys[at] == key:
         shift.added[at] = added
         return
@@ -174,7 +181,7 @@ cdef class TableCoder:
         const int64_t[::1] blocks not None, const int64_t[::1] order not None, const int64_t[::1] sections not None,
         int decoding,
     ):
-        if not old.shape[0] or not new.shape[0] or not blocks.shape[0] or not sections.shape[0]:
+        if not old.shape[0] or not new.shape[0] or blocks.shape[0] < 3 or not sections.shape[0]:
             raise ValueError("nothing to code")
         self.old_view, self.new_view, self.diff_view = old, new, diff
         self.block_view, self.section_view = blocks, sections
@@ -232,14 +239,14 @@ cdef class TableCoder:
             while g <= last:
                 self.owner[g] = <int32_t>b
                 g += 1
-        for g in range(1, self.granules):
+        g = 0
+        while g < self.granules and self.owner[g] < 0:
+            g += 1
+        for i in range(g):
+            self.owner[i] = self.owner[g]
+        for g in range(g + 1, self.granules):
             if self.owner[g] < 0:
                 self.owner[g] = self.owner[g - 1]
-        g = self.granules - 2
-        while g >= 0:
-            if self.owner[g] < 0:
-                self.owner[g] = self.owner[g + 1]
-            g -= 1
 
     cdef uint64_t _moved(self, int64_t section, uint64_t value) noexcept nogil:
         """Where what was at `value` in an old section is in the new one."""
@@ -365,6 +372,7 @@ cdef class TableCoder:
         """Code the type records in `.BTF`, which are at old[start : start + size]."""
         cdef const int64_t *row = self._table(table)
         cdef int64_t b, at, old_at, last
+        cdef int place
         cdef unsigned char *kinds
         cdef uint32_t value
         cdef Shift *shift
@@ -378,6 +386,7 @@ cdef class TableCoder:
                 memset(kinds, OTHER, size // 4)
                 word_kinds(self.old + start, size, kinds)
                 self.name_shift.count = self.type_shift.count = 0
+                self.name_shift.last = self.type_shift.last = 0
                 b = self._first_block(row[2])
                 while b < self.block_count and self.blocks[3 * b] < row[2] + row[3]:
                     old_at = self.blocks[3 * b + 1]
@@ -390,7 +399,8 @@ cdef class TableCoder:
                         value = load32(self.old + old_at)
                         if kinds[(old_at - start) // 4] and value and row[2] <= at <= row[2] + row[3] - 4:
                             shift = &self.name_shift if kinds[(old_at - start) // 4] == NAME else &self.type_shift
-                            learn(shift, value, self._code32(at, guess(shift, value)) - value)
+                            place = find(shift, value)
+                            learn(shift, place, value, self._code32(at, guess(shift, place, value)) - value)
                         old_at += 4
                     b += 1
         finally:

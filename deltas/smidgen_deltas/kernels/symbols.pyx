@@ -109,7 +109,7 @@ def renumber(SymbolTable old not None, SymbolTable new not None, uint64_t base, 
         base: for hashing, a secret of this process; the result does not depend on it.
         out: as many numbers as `old` has symbols.
     """
-    cdef int64_t number, slots = 16, slot, at
+    cdef int64_t number, slots = 16, slot, alike = 0
     cdef int32_t *table
     cdef int32_t *following
     cdef int32_t *last
@@ -117,7 +117,11 @@ def renumber(SymbolTable old not None, SymbolTable new not None, uint64_t base, 
     cdef Name name
     if out.shape[0] != old.count or new.count > 0x7FFFFFFF:
         raise ValueError("not a number for each symbol")
-    while slots < 2 * new.count:
+    with nogil:  # as the rule has it, for as many of a meaning come before on both sides
+        while alike < min(old.count, new.count) and same(old.name(alike), new.name(alike)):
+            out[alike] = <int32_t>alike
+            alike += 1
+    while slots < 2 * (new.count - alike):
         slots *= 2
     # slot -> names: the first symbol of a meaning, or -1; table: the first that was not taken; last: the last so far
     names = <int32_t *>malloc(slots * sizeof(int32_t))
@@ -130,7 +134,7 @@ def renumber(SymbolTable old not None, SymbolTable new not None, uint64_t base, 
         with nogil:
             for slot in range(slots):
                 names[slot] = -1
-            for number in range(new.count):
+            for number in range(alike, new.count):
                 name = new.name(number)
                 following[number] = -1
                 slot = hashed(name, base) & (slots - 1)
@@ -141,7 +145,7 @@ def renumber(SymbolTable old not None, SymbolTable new not None, uint64_t base, 
                 else:
                     following[last[slot]] = <int32_t>number
                 last[slot] = <int32_t>number
-            for number in range(old.count):
+            for number in range(alike, old.count):
                 name = old.name(number)
                 slot = hashed(name, base) & (slots - 1)
                 while names[slot] >= 0 and not same(new.name(names[slot]), name):
