@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 from smidgen_deltas.errors import UsageError
 
@@ -120,8 +120,7 @@ class DeltaSettings(Section):
     formats: tuple[str, ...] = Field(
         default=("smidgen",),
         max_length=8,
-        description='"smidgen", "smidgen-light": the same for devices with little memory, and for stock clients '
-        '"ostree": static deltas, "tardiff": for flatpak and bootc',
+        description='"smidgen", and for stock clients "ostree": static deltas, "tardiff": for flatpak and bootc',
     )
     policies: tuple[DeltaPolicy, ...] = Field(default=(), description="other rules for some repositories and refs")
     effort: Literal["fast", "default", "best"] = Field(default="default", description="time spent for smaller deltas")
@@ -148,15 +147,24 @@ class DeltaSettings(Section):
     memory_bytes: int = Field(default=4 * GIB, ge=64 * MIB, description="most memory of one build")
     demand_queue: int = Field(default=64, ge=1, le=10000, description="deltas that devices may ask for at once")
 
+    quick_profile: str = Field(
+        default="full,saves=550K",
+        max_length=200,
+        description="the same for a second delta, where the first takes much work: for quick links; empty: none",
+    )
     light_profile: str = Field(
-        default="full,memory=64M", max_length=200, description='the same for deltas of the format "smidgen-light"'
+        default="full,memory=64M",
+        max_length=200,
+        description="the same for another, where the first takes more memory: for small devices; empty: none",
     )
 
-    @field_validator("profile", "light_profile")
+    @field_validator("profile", "quick_profile", "light_profile")
     @classmethod
-    def _known(cls, value: str) -> str:
+    def _known(cls, value: str, info: ValidationInfo) -> str:
         from smidgen_deltas.engine.profile import parse_profile
 
+        if not value and info.field_name != "profile":
+            return value
         try:
             parse_profile(value)
         except UsageError as error:

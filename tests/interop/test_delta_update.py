@@ -28,14 +28,15 @@ pytestmark = pytest.mark.needs("ostree")
 
 
 def publish(server: RunningServer | Services, folder: Path, version: int, *, manual: bool = False) -> str:
-    """Commit a release with stock ostree and publish it; the commit. manual: with a large packed file."""
+    """Commit a release with stock ostree and publish it; the commit. manual: with a large packed file and a new one."""
     repo = folder / "origin"
     if not repo.exists():
         repo.mkdir()
         ostree(repo, "init", "--mode=archive")
     tree = release(folder / f"release{version}", version)
     if manual:
-        pages = f"edition {version}" * version + noise("pages", 60_000).hex()
+        pages = 100 * (f"edition {version}" * version + noise("pages", 60_000).hex())
+        (tree / "usr/share/picture").write_bytes(noise(f"picture {version}", 150_000))
         (tree / "usr/share/manual.xz").write_bytes(lzma.compress(pages.encode()))
     commit = ostree(repo, "commit", "--branch=stable", f"--tree=dir={tree}", "--owner-uid=0", "--owner-gid=0").strip()
     services = server if isinstance(server, Services) else server.services
@@ -209,36 +210,37 @@ def test_a_build_that_is_stopped_goes_back_to_the_queue(tmp_path: Path) -> None:
         assert [path.name for path in (tmp_path / "data").iterdir() if path.name.startswith("tmp")] == []
 
 
-def test_a_device_with_little_memory_has_a_delta_of_its_own(
+def test_quick_links_and_small_devices_have_deltas_of_their_own(
     server_factory: ServerFactory, device: Device, tmp_path: Path
 ) -> None:
-    """The larger one packs an xz file again, which takes more than the light one may."""
-    server = server_factory(deltas={"formats": ["smidgen", "smidgen-light"]})
+    """The smallest one packs an xz file again, for which the light one has no memory and the quick one no time."""
+    server = server_factory(deltas={"light_profile": "full,memory=32M"})
     publish(server, tmp_path, 1, manual=True)
-    pull(device, server)
-    small = Device(tmp_path / "small")
-    pull(small, server)
+    others = {name: Device(tmp_path / name) for name in ("near", "small")}
+    for one in (device, *others.values()):
+        pull(one, server)
     commit = publish(server, tmp_path, 2, manual=True)
     assert {row.format: row.state for row in settled(server.services)} == dict.fromkeys(deltas.OFFERED, deltas.READY)
     with server.client() as client:
-        light, full = sorted(fetch_document(client, "ostree/os/stable").deltas, key=lambda offer: offer.memory)
-    assert light.memory <= 64 << 20 < full.memory
-    assert light.piece.size > full.piece.size + 50_000 and full.work > light.work == 0
-    for one, limits, size in ((device, Limits(), full.piece.size), (small, Limits(memory=64 << 20), light.piece.size)):
-        done = pull(one, server, limits=limits, prefer="bytes")
-        assert done.delta is not None and (done.delta.used, done.delta.size) == (True, size), done.delta
+        full, quick, light = sorted(fetch_document(client, "ostree/os/stable").deltas, key=lambda one: -one.memory)
+    assert full.memory > 64 << 20 and light.memory <= 32 << 20 < quick.memory
+    assert quick.piece.size > full.piece.size + 50_000 and full.work > 2000 > quick.work >= light.work == 0
+    for one, suited, asked in (
+        (device, {full}, {"prefer": "bytes"}),
+        (others["near"], {quick, light}, {"prefer": "auto", "link": 1e6}),
+        (others["small"], {light}, {"prefer": "bytes", "limits": Limits(memory=32 << 20)}),
+    ):
+        done = pull(one, server, **asked)
+        assert done.delta is not None and done.delta.used, done.delta
+        assert done.delta.size in {offer.piece.size for offer in suited}
         check(one, commit)
 
 
-def test_nothing_is_made_twice_where_the_delta_asks_little_anyway(
-    server_factory: ServerFactory, tmp_path: Path
-) -> None:
-    server = server_factory(deltas={"formats": ["smidgen", "smidgen-light"], "light_profile": "full"})
+@pytest.mark.parametrize("manual", [True, False], ids=["switched off", "not needed"])
+def test_a_delta_that_suits_all_is_the_only_one(server_factory: ServerFactory, tmp_path: Path, manual: bool) -> None:  # noqa: FBT001 - a parameter
+    wanted = {} if not manual else {"quick_profile": "", "light_profile": ""}
+    server = server_factory(deltas=wanted)
     for version in (1, 2):
-        publish(server, tmp_path, version)
-    states = {row.format: (row.state, row.reason) for row in settled(server.services)}
-    assert states[deltas.SMIDGEN][0] == deltas.READY
-    assert states[deltas.LIGHT] == (
-        deltas.USELESS,
-        "the delta for larger devices needs no more memory than this one may",
-    )
+        publish(server, tmp_path, version, manual=manual)
+    (row,) = settled(server.services)
+    assert (row.format, row.state) == (deltas.SMIDGEN, deltas.READY)

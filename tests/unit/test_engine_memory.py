@@ -106,7 +106,8 @@ def test_profiles_are_read_and_refused() -> None:
     assert (found.cpu, found.memory, found.quick) == (Cpu.LIGHT, 96 * MIB, True)
     assert not found.allows("xz", Cpu.NONE, 0) and not found.allows("zip", Cpu.HEAVY, 0)
     assert found.allows("zip", Cpu.LIGHT, 96 * MIB) and not found.allows("zip", Cpu.LIGHT, 96 * MIB + 1)
+    assert parse_profile("full,saves=300K").saves == 300 << 10
     assert parse_profile("full") is FULL
-    for wrong in ("", "huge", "full,memory=lots", "full,cpu=some", "full,speed=3", "full,without="):
+    for wrong in ("", "huge", "full,memory=lots", "full,cpu=some", "full,speed=3", "full,without=", "full,saves=0"):
         with pytest.raises(UsageError):
             parse_profile(wrong)

@@ -72,7 +72,7 @@ def delta_make(
 
     A profile bounds what a delta of smidgen's own asks of the device: full, desktop (1 GiB, no level of the slowest
     encoders), light (256 MiB), small (64 MiB, nothing encoded again), and behind it cpu=none|light|heavy|extreme,
-    memory=SIZE, codec=zstd|lzma2, without=TRANSFORM.
+    memory=SIZE, codec=zstd|lzma2, without=TRANSFORM, saves=SIZE (bytes that a second of encoding must save).
     """
     bounds = parse_profile(profile)
     lines: list[Line] = []

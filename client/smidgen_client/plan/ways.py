@@ -19,7 +19,7 @@ from smidgen_client.plan.costs import Bill, Link, Prices
 from smidgen_deltas.errors import ByteBudgetExceeded
 
 FAST: Final = 100e6 / 8  # bytes per second
-SLACK: Final = 2.0
+SLACK: Final = 4.0
 
 Prefer = Literal["auto", "bytes", "time"]
 PREFERENCES: Final[tuple[Prefer, ...]] = ("auto", "bytes", "time")
@@ -125,17 +125,23 @@ class Plan:
 def choose(ways: Sequence[Way], situation: Situation) -> Plan:
     """Raises NoWay when none fits; its detail has the reasons."""
     unfit = [way.unfit or exceeded(way, situation.limits) for way in ways]
-    fit = [at for at, reason in enumerate(unfit) if not reason]
-    if not fit:
+    order = ranked(ways, situation)
+    if not order:
         raise NoWay("no way to the update fits this device", reasons=[reason for reason in unfit if reason][:8])
-    fewest = min(ways[at].bill.bytes for at in fit)
-    order = tuple(sorted(fit, key=lambda at: _rank(ways[at].bill, situation, fewest)))
+    fewest = min(ways[at].bill.bytes for at in order)
     best = ways[order[0]].bill
     considered = tuple(
         _considered(way, situation, "" if at == order[0] else unfit[at] or _worse(way.bill, best, situation, fewest))
         for at, way in enumerate(ways)
     )
     return Plan(order[0], considered, describe_rule(situation), order)
+
+
+def ranked(ways: Sequence[Way], situation: Situation) -> tuple[int, ...]:
+    """Those that fit, best first."""
+    fit = [at for at, way in enumerate(ways) if not way.unfit and not exceeded(way, situation.limits)]
+    fewest = min((ways[at].bill.bytes for at in fit), default=0)
+    return tuple(sorted(fit, key=lambda at: _rank(ways[at].bill, situation, fewest)))
 
 
 def describe_rule(situation: Situation) -> str:

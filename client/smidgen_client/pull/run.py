@@ -13,7 +13,7 @@ from smidgen_client.fetch.sink import ContentSink
 from smidgen_client.plan.beginning import delta_first
 from smidgen_client.plan.costs import Bill, Link, applying
 from smidgen_client.plan.ranges import MIN_COST, REQUEST_COST, request_cost
-from smidgen_client.plan.ways import NoWay, Plan, Situation, exceeded
+from smidgen_client.plan.ways import NoWay, Plan, Situation, ranked
 from smidgen_client.progress import Progress, human
 from smidgen_client.pull.account import Account, Accounts, take_account
 from smidgen_client.pull.delta_choice import Candidate, candidates, look_up
@@ -31,7 +31,7 @@ from smidgen_client.transport.client import Transport
 from smidgen_client.transport.known_links import KnownLinks
 from smidgen_deltas.errors import FormatError, IntegrityError, NotFound, SmidgenError
 from smidgen_deltas.native.packmap import PackMap, decode_packmap
-from smidgen_deltas.native.refdoc import RefDocument
+from smidgen_deltas.native.refdoc import DeltaOffer, RefDocument
 from smidgen_deltas.native.tree import decode_tree
 
 METERED_SLACK: Final = 0.02
@@ -87,13 +87,11 @@ class Pull:
         """Begin with a delta, unless it is better to read tree and map first."""
         situation = self._situation(remembered=True)
         metadata = document.tree.size + (document.packs.size if document.packs else 0)
-        for candidate in offered:
-            offer = candidate.offer
-            bill = Bill(offer.piece.size, 1, applying(offer.piece.raw_size, offer.work))
-            unfit = candidate.unfit or exceeded(way_of(candidate, bill), situation.limits)
-            if unfit or not delta_first(situation, bill, metadata):
+        ways = [way_of(one, _whole_delta(one.offer)) for one in offered]
+        for at in ranked(ways, situation):
+            if not delta_first(situation, ways[at].bill, metadata):
                 continue
-            if self._here(candidate, seeds) and (opened := self._open(candidate)):
+            if self._here(offered[at], seeds) and (opened := self._open(offered[at])):
                 return opened
         return None
 
@@ -346,6 +344,11 @@ class Pull:
         traffic = self.transport.traffic
         seconds = round(time.monotonic() - self._started, 3)
         return replace(result, bytes_fetched=traffic.bytes, requests=traffic.requests, seconds=seconds)
+
+
+def _whole_delta(offer: DeltaOffer) -> Bill:
+    """What a delta costs when all of it is wanted."""
+    return Bill(offer.piece.size, 1, applying(offer.piece.raw_size, offer.work))
 
 
 def _blank(request: PullRequest, document: RefDocument) -> PullResult:

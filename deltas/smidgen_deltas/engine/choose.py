@@ -195,10 +195,14 @@ class Chooser:
         packed = looks_packed(data)
         if packed and depth < MAX_DEPTH and self._settings.effort != "fast":
             inside = self._code_inside(data, pair, number, depth)
-            best = min(best, inside or best, key=lambda coded: coded.weight)
+            best = min(best, inside or best, key=self._price)
         if not packed or best.op == Whole():
             best = self._code_patch(data, pair, number, best, packed=packed)
         return best
+
+    def _price(self, coded: Coded) -> float:
+        """Bytes, with what the device's time is worth to it."""
+        return coded.weight + self._settings.profile.saves * coded.seconds
 
     def _copy(self, data: Buffer, pair: Old | None, number: int, depth: int) -> Coded | None:
         """If these bytes are an old file, an earlier target, or the pair."""

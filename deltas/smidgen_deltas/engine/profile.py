@@ -1,6 +1,7 @@
 """What a device may be asked to do when it applies a delta; the maker keeps to it.
 
-A profile is a name, or settings behind a name: "desktop", "small,memory=64M", "full,without=xz,without=gzip".
+A profile is a name, or settings behind a name: "desktop", "small,memory=64M", "full,without=xz,without=gzip",
+"full,saves=256K" for devices that had rather fetch 256 KiB more than encode for a second.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Profile:
         memory: bytes that applying may need at most, for one core, beside mapped files.
         quick: streams are compressed with zstd, which is decoded several times as fast as LZMA2 but is larger.
         without: names of transforms that the device does not have.
+        saves: bytes that a second of one core, spent on encoding again, must save.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Profile:
     memory: int
     quick: bool = False
     without: frozenset[str] = frozenset()
+    saves: int = 0
 
     def allows(self, name: str, cpu: Cpu, memory: int) -> bool:
         """Whether a transform with this cost may be used."""
@@ -66,9 +69,11 @@ def _set(profile: Profile, key: str, value: str) -> Profile:
         return replace(profile, quick=value == "zstd")
     if key == "without" and value:
         return replace(profile, without=profile.without | {value})
+    if key == "saves" and (size := _size(value)):
+        return replace(profile, saves=size)
     raise UsageError(
         "no such profile setting", setting=f"{key}={value}", known="cpu=none|light|heavy|extreme, memory=SIZE, "
-        "codec=zstd|lzma2, without=TRANSFORM",
+        "codec=zstd|lzma2, without=TRANSFORM, saves=SIZE",
     )  # fmt: skip
 
 

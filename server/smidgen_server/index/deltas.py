@@ -31,8 +31,9 @@ CANCELLED: Final = "cancelled"
 ACTIVE: Final = (WAITING, BUILDING)
 
 SMIDGEN: Final = "smidgen"  # the format of our own client, offered in ref documents
+QUICK: Final = "smidgen-quick"  # the same, for links that are quicker than encoding again
 LIGHT: Final = "smidgen-light"  # the same, for devices with little memory
-OFFERED: Final = (SMIDGEN, LIGHT)
+OFFERED: Final = (SMIDGEN, QUICK, LIGHT)
 FILE: Final = "delta"  # name of the only file of that format
 
 
@@ -156,11 +157,11 @@ def find_wish(session: Session, wish: Wish) -> DeltaRow | None:
     return as_row(found) if found else None
 
 
-def memory_of(session: Session, sources: Sequence[int], target_id: int, form: str) -> int | None:
-    """Bytes of memory that the ready delta between these revisions takes on a device; None when there is none."""
+def work_of(session: Session, sources: Sequence[int], target_id: int, form: str) -> int | None:
+    """Milliseconds of encoding again of the ready delta between these revisions; None when there is none."""
     key = "+".join(map(str, sources))
     where = (delta.c.sources == key, delta.c.target_id == target_id, delta.c.format == form, delta.c.state == READY)
-    return session.execute(select(delta.c.memory).where(*where)).scalar_one_or_none()
+    return session.execute(select(delta.c.work).where(*where)).scalar_one_or_none()
 
 
 def to_target(session: Session, target_id: int) -> list[DeltaRow]:

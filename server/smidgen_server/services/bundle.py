@@ -139,10 +139,13 @@ def _offers(
 ) -> list[DeltaOffer]:  # fmt: skip
     """The deltas from a revision: those that are offered, or one that is made now."""
     ready = [offer for offer in document.deltas if offer.sources == (source.digest,)]
-    for offer in ready:
-        contents.blob(offer.piece.digest)
     if ready:
-        return ready
+        smallest = min(ready, key=lambda offer: offer.piece.size)
+        lightest = min(ready, key=lambda offer: (offer.memory, offer.piece.size))
+        chosen = list(dict.fromkeys((smallest, lightest)))
+        for offer in chosen:
+            contents.blob(offer.piece.digest)
+        return chosen
     say(f"making the delta from {source.digest} to {target.digest}")
     file = scratch.enter_context(tempfile.TemporaryFile(dir=services.settings.data))  # noqa: SIM115 - the stack closes it
     settings = services.settings.deltas

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from smidgen_deltas.errors import UsageError
 from smidgen_server.blobs.base import BlobReader
 from smidgen_server.index.base import Index
-from smidgen_server.index.deltas import LIGHT, SMIDGEN
+from smidgen_server.index.deltas import LIGHT, QUICK, SMIDGEN
 from smidgen_server.index.oci_deltas import TARDIFF
 from smidgen_server.index.static_deltas import STATIC
 from smidgen_server.index.surface import Revision
@@ -40,6 +40,7 @@ class Registered:
 
 FORMATS: Final[Mapping[str, Registered]] = {
     SMIDGEN: Registered("smidgen_server.services.delta_smidgen", ("ostree", "oci"), sources=4),
+    QUICK: Registered("smidgen_server.services.delta_quick", ("ostree", "oci"), sources=4),
     LIGHT: Registered("smidgen_server.services.delta_light", ("ostree", "oci"), sources=4),
     STATIC: Registered("smidgen_server.services.delta_static", ("ostree",), sources=1),
     TARDIFF: Registered("smidgen_server.services.delta_tardiff", ("oci",), sources=1),

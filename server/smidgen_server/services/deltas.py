@@ -15,7 +15,7 @@ from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import SmidgenError
 from smidgen_server.index import delta_uses, deltas, guard, jobs
 from smidgen_server.index.tables.core import repo as repo_table
-from smidgen_server.services import delta_formats
+from smidgen_server.services import delta_formats, delta_variants
 from smidgen_server.services.delta_worker import Outcome
 from smidgen_server.services.stored import record_blob
 
@@ -67,6 +67,8 @@ def _keep(services: Services, row: deltas.DeltaRow, lease: str, outcome: Outcome
         if not deltas.finish(session, row.id, lease, made, now=now):
             return
         changed(services, session, [(row.repo_id, row.target_id)], row.format)
+        for wish in delta_variants.wishes(services.settings.deltas, row, made):
+            deltas.want(session, wish, now=now)
     services.metrics.deltas.labels(deltas.READY).inc()
     services.metrics.delta_bytes.inc(outcome.size)
     log.info("delta made", delta=row.id, format=row.format, size=outcome.size, full=outcome.cost)

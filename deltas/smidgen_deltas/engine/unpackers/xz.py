@@ -66,18 +66,18 @@ class Setting:
     nice: int
     finder: int
     depth: int
-    cost: float  # seconds per MiB, about
+    cost: float  # seconds per MiB of a kernel or its modules, about; of what compresses worse up to twice as many
 
 
 SETTINGS: Final = (  # the position is part of the recipe format: never reorder, only append
-    Setting(False, 64, lzma.MF_BT4, 0, 0.6),  # presets 6 to 9
+    Setting(False, 64, lzma.MF_BT4, 0, 0.3),  # presets 6 to 9
     Setting(False, 273, lzma.MF_BT4, 512, 1.2),  # 0e to 9e but 3e and 5e
-    Setting(False, 32, lzma.MF_BT4, 0, 0.5),  # 5
-    Setting(False, 16, lzma.MF_BT4, 0, 0.45),  # 4
-    Setting(True, 273, lzma.MF_HC4, 48, 0.25),  # 3
-    Setting(True, 273, lzma.MF_HC4, 24, 0.2),  # 2
-    Setting(True, 128, lzma.MF_HC4, 8, 0.12),  # 1
-    Setting(True, 128, lzma.MF_HC3, 4, 0.1),  # 0
+    Setting(False, 32, lzma.MF_BT4, 0, 0.25),  # 5
+    Setting(False, 16, lzma.MF_BT4, 0, 0.2),  # 4
+    Setting(True, 273, lzma.MF_HC4, 48, 0.16),  # 3
+    Setting(True, 273, lzma.MF_HC4, 24, 0.1),  # 2
+    Setting(True, 128, lzma.MF_HC4, 8, 0.06),  # 1
+    Setting(True, 128, lzma.MF_HC3, 4, 0.04),  # 0
     Setting(False, 192, lzma.MF_BT4, 0, 0.8),  # 3e and 5e
 )
 
