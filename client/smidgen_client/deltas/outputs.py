@@ -9,6 +9,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -22,7 +23,7 @@ from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine.apply import Applier
 from smidgen_deltas.errors import FormatError, StorageError, UsageError
 from smidgen_deltas.native.delta import LEAD, Header, Root, check_frame, decode_header, decode_lead
-from smidgen_deltas.native.tree import ContentRef, OciTree, OstreeTree, TarTree, decode_any_tree
+from smidgen_deltas.native.tree import OciTree, OstreeTree, TarTree, decode_any_tree
 from smidgen_deltas.tar.entries import entries
 from smidgen_deltas.tar.recipe import EncodedRecipe, decode
 
@@ -67,10 +68,11 @@ class _Output:
     def _open(self, name: str) -> BinaryIO:
         return self._stack.enter_context((self._folder / name).open("w+b", buffering=BLOCK))
 
-    def begin(self, header: Header, root: ContentRef) -> None:
+    def begin(self, header: Header, applier: Applier) -> None:
         """The root is there. Raises UsageError when the output is not of its kind, FormatError."""
         if header.root is Root.TREE:
-            self._tree = decode_any_tree(bytes(self.workspace.open(root)))
+            tree = decode_any_tree(bytes(self.workspace.open(applier.root)))
+            self._tree = replace(tree, contents=applier.contents)  # the same ones, held once
         if isinstance(self._tree, OstreeTree):
             _check_store(self._output, commits.KIND, "a commit: -o ostree:REPO@REF")
         elif isinstance(self._tree, OciTree):
@@ -124,7 +126,7 @@ def _check_store(output: Path, kind: str, makes: str) -> None:
 
 
 def _rebuild(
-    delta: Path, workspace: Workspace, threads: Threads, begin: Callable[[Header, ContentRef], None] | None = None
+    delta: Path, workspace: Workspace, threads: Threads, begin: Callable[[Header, Applier], None] | None = None
 ) -> Header:
     """All targets of a delta, verified, are in the workspace afterwards. `begin` is told when the root is there."""
     with open_regular(delta) as file:
@@ -134,7 +136,7 @@ def _rebuild(
             for frame in header.frames:
                 applier.frame(file.read(frame.size))
                 if begin and workspace.has(applier.root):
-                    begin(header, applier.root)
+                    begin(header, applier)
                     begin = None
         _check_end(file)
     return header

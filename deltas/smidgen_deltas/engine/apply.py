@@ -89,6 +89,13 @@ class Applier:
         entry = self._header.targets[0]
         return ContentRef(entry.sha256 or b"", entry.size)
 
+    @property
+    def contents(self) -> tuple[ContentRef, ...]:
+        """Those of the tree document, which must be rebuilt. Raises NotFound, FormatError."""
+        if self._document is None:
+            self._document = decode_contents(self._store.open(self.root))
+        return self._document
+
     @contextmanager
     def threads(self, executor: Executor, memory: int) -> Iterator[None]:
         """Rebuild targets by the executor's threads. At the end of the context all are finished.
@@ -183,11 +190,10 @@ class Applier:
         entry = self._header.targets[number]
         if entry.sha256 is not None:
             return ContentRef(entry.sha256, entry.size)
-        if self._document is None:
-            self._document = decode_contents(self._store.open(self.root))
-        if entry.index >= len(self._document) or self._document[entry.index].size != entry.size:
+        contents = self.contents
+        if entry.index >= len(contents) or contents[entry.index].size != entry.size:
             raise DeltaCorrupt("target is not in the tree document", index=entry.index, size=entry.size)
-        return self._document[entry.index]
+        return contents[entry.index]
 
     def _rebuild(self, target: ContentRef, op: Op, slices: list[Buffer]) -> None:
         opened = _Open(target, self._store)
