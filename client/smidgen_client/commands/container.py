@@ -61,7 +61,8 @@ def export(*, commit: str, image: Address, chunks: int, arch: str | None, as_jso
 def import_(*, image: Address, repo: str, as_json: bool) -> None:
     """Put the commit in IMAGE, oci:DIR:TAG, into ostree:REPO@REF; without @REF the tag is the ref.
 
-    Every layer and object is checked; the commit is the one that was exported, bit for bit.
+    Every layer and object is checked; the commit is the one that was exported, bit for bit. Layers that a container
+    build put on top give a commit of everything together.
     """
     _check_image(image)
     path, _, ref = repo.removeprefix(KIND).rpartition("@") if "@" in repo else (repo.removeprefix(KIND), "", "")
@@ -75,6 +76,7 @@ def import_(*, image: Address, repo: str, as_json: bool) -> None:
         "repo": path,
         "ref": name,
         "commit": found.commit.hex(),
+        "base": found.base.hex(),
         "digest": str(found.image),
         "layers": found.layers,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,7 @@ from smidgen_deltas.oci.layout import Layout
 from smidgen_deltas.oci.model import Descriptor, Index, Manifest
 from smidgen_deltas.ostree.container.layer_reader import FileBody, LayerReader
 from smidgen_deltas.ostree.container.layout import COMMIT_LABEL, FINAL_LABEL, CommitMismatch, ContainerInvalid
+from smidgen_deltas.ostree.container.merge import Merging
 from smidgen_deltas.ostree.objects import ObjectName, ObjectType
 from smidgen_deltas.ostree.refs import check_ref
 from smidgen_deltas.ostree.repo import ObjectMissing
@@ -26,21 +28,30 @@ MAX_TAR: Final = 1 << 42
 
 @dataclass(frozen=True, slots=True)
 class ImportedImage:
-    """commit: what the ref stands for now; image: digest of the manifest; layers: how many were read."""
+    """commit: what the ref stands for now; image: digest of the manifest; layers: how many were read.
+
+    base: the commit that the image was made from; `commit` itself unless there are layers on top of it.
+    """
 
     commit: bytes
     image: Digest
     layers: int
+    base: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
+    """own: how many layers are of the commit itself."""
+
     manifest: Manifest
     config: ImageConfig
+    own: int
 
 
 def import_image(layout: Layout, tag: str | None, writer: RepositoryWriter, ref: str | None) -> ImportedImage:
     """Put the commit of an image into a repository, and let `ref` name it.
+
+    With layers on top, it is a new commit of everything together (`merge`); then the base is there, too.
 
     Args:
         tag: None for the only image of the layout.
@@ -54,13 +65,15 @@ def import_image(layout: Layout, tag: str | None, writer: RepositoryWriter, ref:
     promised = _promised(opened.config)
     with writer.transaction() as transaction:
         try:
-            commit = _read_layers(layout, opened, promised, transaction)
+            base = commit = _read_layers(layout, opened, promised, transaction)
+            if opened.own < len(opened.manifest.layers):
+                commit = _merge(layout, opened, base, transaction)
         except SmidgenError:
             transaction.discard()
             raise
         transaction.set_ref(name, commit)
         transaction.commit()
-    return ImportedImage(commit, opened.manifest.digest, len(opened.manifest.layers))
+    return ImportedImage(commit, opened.manifest.digest, len(opened.manifest.layers), base)
 
 
 def _open(layout: Layout, descriptor: Descriptor) -> _Opened:
@@ -76,19 +89,22 @@ def _open(layout: Layout, descriptor: Descriptor) -> _Opened:
     config = parse_config(layout.read_blob(found.config, MAX_CONFIG))
     if len(config.diff_ids) != len(found.layers):
         raise ContainerInvalid("config has not one diff_id for each layer", config=str(config.digest))
-    return _Opened(found, config)
+    return _Opened(found, config, _own_layers(config))
 
 
-def _promised(config: ImageConfig) -> bytes | None:
-    """The commit that the label names; None without one. Raises ContainerInvalid, UnsupportedFeature."""
+def _own_layers(config: ImageConfig) -> int:
+    """How many layers are of the commit. Raises ContainerInvalid, UnsupportedFeature."""
     final = config.labels.get(FINAL_LABEL)
     if final is None:
         raise UnsupportedFeature("image is not made from an ostree commit", missing=FINAL_LABEL)
     at = next((index for index, one in enumerate(config.diff_ids) if str(one) == final), None)
     if at is None:
         raise ContainerInvalid("no layer has the final diff_id", label=final[:200])
-    if at + 1 < len(config.diff_ids):
-        raise UnsupportedFeature("image has layers on top of its commit", layers=len(config.diff_ids) - at - 1)
+    return at + 1
+
+
+def _promised(config: ImageConfig) -> bytes | None:
+    """The commit that the label names; None without one. Raises ContainerInvalid."""
     text = config.labels.get(COMMIT_LABEL)
     if text is None:
         return None
@@ -99,9 +115,8 @@ def _promised(config: ImageConfig) -> bytes | None:
 
 def _read_layers(layout: Layout, opened: _Opened, promised: bytes | None, transaction: Transaction) -> bytes:
     found: bytes | None = None
-    for number, (layer, diff_id) in enumerate(zip(opened.manifest.layers, opened.config.diff_ids, strict=True)):
-        with layout.open_blob(layer.digest) as reader:
-            blocks = _hashed(open_layer(layer.media_type, reader, MAX_TAR), diff_id)
+    for number in range(opened.own):
+        with _open_layer(layout, opened, number) as blocks:
             commit = _store(blocks, transaction, first=number == 0)
         found = found or commit
     if found is None:
@@ -110,6 +125,23 @@ def _read_layers(layout: Layout, opened: _Opened, promised: bytes | None, transa
         raise CommitMismatch("image holds another commit", expected=promised.hex(), found=found.hex())
     _check_complete(transaction, found)
     return found
+
+
+def _merge(layout: Layout, opened: _Opened, base: bytes, transaction: Transaction) -> bytes:
+    """A commit of the base with all layers above it."""
+    merging = Merging(transaction, base)
+    for number in range(opened.own, len(opened.manifest.layers)):
+        with _open_layer(layout, opened, number) as blocks:
+            merging.add(opened.manifest.layers[number].digest, blocks)
+    return merging.commit(opened.manifest, opened.config)
+
+
+@contextmanager
+def _open_layer(layout: Layout, opened: _Opened, number: int) -> Iterator[Iterator[bytes]]:
+    """The tar of a layer; its digests are checked by the time that all is read."""
+    layer = opened.manifest.layers[number]
+    with layout.open_blob(layer.digest) as reader:
+        yield _hashed(open_layer(layer.media_type, reader, MAX_TAR), opened.config.diff_ids[number])
 
 
 def _hashed(blocks: Iterable[bytes], diff_id: Digest) -> Iterator[bytes]:

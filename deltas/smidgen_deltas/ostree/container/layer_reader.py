@@ -125,10 +125,10 @@ class LayerReader:
             except UnicodeDecodeError as error:
                 raise ContainerInvalid("symlink target is not UTF-8", object=str(name), offset=member.offset) from error
             mode = stat.S_IFLNK | member.mode
-            return FileBody(name.checksum, _header(member, mode, target, xattrs), 0, iter(()))
+            return FileBody(name.checksum, file_header(member, mode, target, xattrs), 0, iter(()))
         if member.type is not MemberType.FILE or member.sparse is not None:
             raise ContainerInvalid("file object is neither file nor symlink", object=str(name), offset=member.offset)
-        header = _header(member, stat.S_IFREG | member.mode, "", xattrs)
+        header = file_header(member, stat.S_IFREG | member.mode, "", xattrs)
         return FileBody(name.checksum, header, member.size, member.chunks())
 
     def _share(self, member: Member, name: bytes) -> None:
@@ -155,7 +155,8 @@ class LayerReader:
         return found
 
 
-def _header(member: Member, mode: int, target: str, xattrs: tuple[tuple[bytes, bytes], ...]) -> FileHeader:
+def file_header(member: Member, mode: int, target: str, xattrs: tuple[tuple[bytes, bytes], ...]) -> FileHeader:
+    """The header of a file object whose owner is that of a tar's member. Raises LimitExceeded, ObjectInvalid."""
     return FileHeader.checked(_id(member, member.uid), _id(member, member.gid), mode, 0, target, xattrs)
 
 
