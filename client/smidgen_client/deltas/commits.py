@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from smidgen_client.deltas.maps import Place, read_place
+from smidgen_client.deltas.maps import Place, pieces, read_place
 from smidgen_client.targets.ostree import check_tree, default_mode
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine.scratch import collect
@@ -74,6 +74,10 @@ class CommitContents:
         if len(data) != content.size:
             raise NotFound("an object became another", object=checksum.hex())
         return data
+
+    def blocks(self, content: ContentRef) -> Iterator[bytes]:
+        """The same bytes, in blocks. Raises as `open`."""
+        return pieces(self.open(content))
 
 
 def open_commit(text: str) -> tuple[OstreeTree, CommitContents]:

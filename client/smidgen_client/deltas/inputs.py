@@ -1,7 +1,7 @@
 """Opening the old and new sides of a delta: plain files, tars in any compression, folders, commits, images.
 
 A file that is a tar (also a compressed one) is seen as a tree of its members; any other file is one content. Bytes are
-mapped, not read; a compressed tar is unpacked into a temporary file first, a folder is copied into one as a tar.
+mapped, not read; a compressed tar is unpacked into a temporary file first.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import contextlib
 import hashlib
 import lzma
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from smidgen_client.deltas import commits, images
-from smidgen_client.deltas.folders import write_tar
+from smidgen_client.deltas.folders import File, FolderFiles, tar_blocks
 from smidgen_client.deltas.maps import Mapped, Place
 from smidgen_client.deltas.splitting import TarIndex
 from smidgen_deltas.engine.sources import Contents, Tree
@@ -45,6 +45,7 @@ class SideContents(Contents, Protocol):
     """Contents of a side."""
 
     def has(self, sha256: bytes) -> bool: ...
+    def blocks(self, content: ContentRef) -> Iterator[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,11 @@ def open_input(path: Path) -> Iterator[Input]:
         if str(path).startswith((commits.KIND, images.KIND)):
             yield _of_store(path, stack)
             return
-        tar = _tar_of(path, stack) if path.is_dir() else open_tar(path, stack)
-        found = _split(path, tar) if tar else None
+        if path.is_dir():
+            yield _of_folder(path)
+            return
+        tar = open_tar(path, stack)
+        found = _of_tar(path, tar) if tar else None
         yield found or _plain(path, stack.enter_context(open_regular(path)))
 
 
@@ -89,13 +93,6 @@ def _of_store(path: Path, stack: contextlib.ExitStack) -> Input:
     else:
         tree, contents = images.open_image(str(path), stack)
     return Input(path, Tree(encode_tree(tree), tree.contents, content_paths(tree), contents), contents)
-
-
-def _tar_of(folder: Path, stack: contextlib.ExitStack) -> BinaryIO:
-    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
-    write_tar(folder, file)
-    file.flush()
-    return file
 
 
 def open_tar(path: Path, stack: contextlib.ExitStack) -> BinaryIO | None:
@@ -152,21 +149,47 @@ def _plain(path: Path, file: BinaryIO) -> Input:
     return Input(path, Tree(None, (content,), (path.name,), contents), contents)
 
 
-def _split(path: Path, file: BinaryIO) -> Input | None:
-    """The tree of a tar; None when it is damaged, so that it is handled as a plain file."""
-    paths: list[str] = []
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """A tar, taken apart. bodies: what holds each content that is not empty, repeated ones repeatedly."""
+
+    document: bytes
+    index: TarIndex
+    bodies: list[File]
+
+    @property
+    def firsts(self) -> Iterator[File]:
+        """For each content where it was met first."""
+        return (self.bodies[number] for number in self.index.firsts)
+
+    def input(self, path: Path, contents: SideContents) -> Input:
+        paths = tuple(file.path.decode(errors="replace").removeprefix("./") for file in self.firsts)
+        return Input(path, Tree(self.document, tuple(self.index.contents), paths, contents), contents)
+
+
+def _split(blocks: Iterable[bytes]) -> _Split:
+    """Raises FormatError, and what reading the blocks raises."""
+    bodies: list[File] = []
 
     def sink(member: Member, size: int) -> None:  # noqa: ARG001 - the reader's interface
-        paths.append(member.path.decode(errors="replace").removeprefix("./"))
+        bodies.append(File(member.path, member.mtime_ns))
 
-    splitter = Splitter(_blocks(file), sink)
-    index = TarIndex()
+    splitter, index = Splitter(blocks, sink), TarIndex()
+    recipe = encode(index.watch(splitter), index.number)
+    tree = TarTree(splitter.diff_id.raw, splitter.tar_size, recipe, tuple(index.contents))
+    return _Split(encode_tree(tree), index, bodies)
+
+
+def _of_tar(path: Path, file: BinaryIO) -> Input | None:
+    """The tree of a tar; None when it is damaged, so that it is handled as a plain file."""
     try:
-        recipe = encode(index.watch(splitter), index.number)
+        split = _split(_blocks(file))
     except SmidgenError:
         return None
-    document = TarTree(splitter.diff_id.raw, splitter.tar_size, recipe, tuple(index.contents))
-    contents = Mapped(file, index.places)
-    firsts = tuple(paths[number] for number in index.firsts)
-    raw = encode_tree(document)
-    return Input(path, Tree(raw, tuple(index.contents), firsts, contents), contents)
+    return split.input(path, Mapped(file, split.index.places))
+
+
+def _of_folder(path: Path) -> Input:
+    split = _split(tar_blocks(path))
+    digests = (content.sha256 for content in split.index.contents)
+    return split.input(path, FolderFiles(path, dict(zip(digests, split.firsts, strict=True))))

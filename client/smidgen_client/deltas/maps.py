@@ -47,12 +47,29 @@ class Mapped:
     def blocks(self, content: ContentRef) -> Iterator[bytes]:
         """The same bytes, read in blocks: pages of a mapping would count as memory. Raises NotFound."""
         place = self._places.get(content.sha256)
-        at, left = (place.start, place.size) if place else (0, 0)
-        while left and (block := os.pread(self._file.fileno(), min(BLOCK, left), at)):
-            yield block
-            at, left = at + len(block), left - len(block)
-        if place is None or left or place.size != content.size:
-            raise NotFound("content is not in this input, or not any more", digest=content.sha256.hex())
+        if place is None or place.size != content.size:
+            raise NotFound("content is not in this input", digest=content.sha256.hex())
+        return place_blocks(self._file.fileno(), place)
+
+
+def place_blocks(handle: int, place: Place) -> Iterator[bytes]:
+    """The bytes at a place, in blocks. Raises NotFound when the file is shorter."""
+    at, left = place.start, place.size
+    while left:
+        block = os.pread(handle, min(BLOCK, left), at)
+        if not block:
+            raise NotFound("an input became shorter", missing=left)
+        yield block
+        at, left = at + len(block), left - len(block)
+
+
+def pieces(data: Buffer) -> Iterator[bytes]:
+    """The same in blocks."""
+    if isinstance(data, bytes):
+        yield data
+        return
+    for start in range(0, len(data), BLOCK):
+        yield bytes(data[start : start + BLOCK])
 
 
 def read_place(handle: int, place: Place) -> Buffer:

@@ -10,18 +10,16 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence, Set
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from smidgen_client.deltas.inputs import Input
-from smidgen_client.deltas.maps import Mapped, Place
+from smidgen_client.deltas.maps import Mapped, Place, pieces
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.errors import NotFound
 from smidgen_deltas.native.tree import ContentRef
 from smidgen_deltas.tar.pieces import Content
 from smidgen_deltas.tar.recipe import EncodedRecipe, rebuild
-
-BLOCK: Final = 1 << 20
 
 
 class _Targets:
@@ -78,9 +76,9 @@ class Workspace:
         """The bytes of a content, in blocks. Raises NotFound."""
         ref = ContentRef(content.sha256, content.size)
         for contents in (self._laid.contents, self._spooled.contents, *self._old):
-            if isinstance(contents, Mapped) and contents.has(content.sha256):
+            if contents.has(content.sha256):
                 return contents.blocks(ref)
-        return _pieces(self.open(ref))
+        return pieces(self.open(ref))
 
     def lay_out(self, recipe: EncodedRecipe, file: BinaryIO, wanted: Set[int]) -> None:
         """From now on, targets that are contents of a tar are written where they belong in it.
@@ -132,11 +130,3 @@ class _Part:
 
     def finish(self) -> None:
         self._targets.places[self._sha256] = self._place
-
-
-def _pieces(data: Buffer) -> Iterator[bytes]:
-    if isinstance(data, bytes):
-        yield data
-        return
-    for start in range(0, len(data), BLOCK):
-        yield bytes(data[start : start + BLOCK])
