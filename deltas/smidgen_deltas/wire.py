@@ -60,11 +60,15 @@ class WireReader:
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes."""
+        return bytes(self.view(size))
+
+    def view(self, size: int) -> memoryview:
+        """The next `size` bytes, not copied."""
         if size > self._end - self._at:
             raise WireCorrupt(f"{self._what} ends early", offset=self._at, wanted=size, left=self.left)
         start = self._at
         self._at = start + size
-        return bytes(self._data[start : self._at])
+        return self._data[start : self._at]
 
     def number(self, limit: int, name: str) -> int:
         """The next varint; LimitExceeded above `limit`."""

@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from itertools import chain
 from typing import Final, Protocol
 
 from smidgen_deltas.engine import coding
@@ -221,7 +222,9 @@ class Applier:
 
     def _read_all(self, refs: tuple[Ref, ...], seen: _Seen) -> Buffer:
         parts = [self._read(ref, seen) for ref in refs]
-        return parts[0] if len(parts) == 1 else gather(parts, sum(len(part) for part in parts))
+        if len(parts) == 1:
+            return parts[0]
+        return gather(chain.from_iterable(map(_pieces, parts)), sum(len(part) for part in parts))
 
     def _read(self, ref: Ref, seen: _Seen) -> Buffer:
         table = {Space.SOURCE: self._sources, Space.TARGET: self._targets, Space.CONTENT: self._contents}[ref.space]

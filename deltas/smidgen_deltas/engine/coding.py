@@ -95,13 +95,13 @@ def pack(streams: Streams, effort: Effort) -> bytes:
 
 
 def unpack(stored: bytes, raw_limit: int) -> Streams:
-    """Decode a verified frame. Large streams are not held in memory (`engine.scratch`).
+    """Decode a verified frame. Large streams are not held in memory (`engine.scratch`), or are views of the frame.
 
     Raises LimitExceeded when its streams are larger together than `raw_limit`, before decoding any; FrameCorrupt.
     """
     reader = WireReader(stored, "delta frame")
     sizes = _sizes(reader, len(stored), raw_limit)
-    parts = [_unpack_one(codec, reader.take(size), raw) for codec, raw, size in sizes]
+    parts = [_unpack_one(codec, reader.view(size), raw) for codec, raw, size in sizes]
     reader.done()
     return Streams(*parts)
 
@@ -151,7 +151,7 @@ def _filter(lc: int, pb: int, log: int, preset: int) -> dict[str, Any]:
     return {"id": lzma.FILTER_LZMA2, "preset": preset, "lc": lc, "lp": 0, "pb": pb, "dict_size": 1 << log}
 
 
-def _unpack_one(codec: int, stored: bytes, raw: int) -> Buffer:
+def _unpack_one(codec: int, stored: memoryview, raw: int) -> Buffer:
     if codec == STORED:
         if len(stored) != raw:
             raise FrameCorrupt("stored stream has the wrong size", expected=raw, found=len(stored))
@@ -165,7 +165,7 @@ def _unpack_one(codec: int, stored: bytes, raw: int) -> Buffer:
     return gather(_unlzma(stored, raw), raw)
 
 
-def _unlzma(stored: bytes, raw: int) -> Iterator[bytes]:
+def _unlzma(stored: memoryview, raw: int) -> Iterator[bytes]:
     """Exactly `raw` bytes, or FrameCorrupt."""
     if len(stored) < 3:
         raise FrameCorrupt("LZMA2 stream without settings")

@@ -38,6 +38,7 @@ MAX_PREDICTED: Final = 512 << 20  # larger files are coded plainly; prediction h
 MAX_SEGMENTS: Final = 64
 BLOCK: Final = 1 << 20
 READ: Final = 8 << 20  # bytes of mapped files that may count as memory here
+AROUND: Final = 1 << 16  # bytes of a mapped file that come when one is read
 DEEP: Final = 96
 _MANY: Final = 1 << 48
 POSITIONS: Final = 32 << 20  # of an old file that are indexed, 4 bytes each
@@ -248,7 +249,7 @@ def _read_control(patch: Patch, old_size: int, size: int) -> _Control:
         for _ in range(4 * reader.number(MAX_SEGMENTS, "segment count")):
             segments.append(reader.number(1 << 62, "segment"))
     count = reader.number(reader.left // 3, "block count")
-    blocks = array("q", bytes(24 * count))
+    blocks = array("q", (0,)) * (3 * count)
     covered = blocks_of(patch.control, reader.offset, old_size, size, blocks)
     if covered < 0:
         blocks, covered = _blocks(reader, count, old_size, size)
@@ -295,7 +296,8 @@ def _apply_plain(patch: Patch, blocks: array[int], old: memoryview, size: int) -
             part = bytearray(old[old_at + start : old_at + start + count])
             add(part, diff[used + start : used + start + count])
             yield memoryview(part)
-        pages.passed(length + at - done)
+            pages.passed(count + max(count, AROUND))  # of the differences and of the old file
+        pages.passed(at - done)
         used += length
         done = at + length
     yield from _pieces(extra[done - used : size - used])
@@ -346,7 +348,8 @@ def _extra(new: Buffer, blocks: array[int]) -> bytes:
 
 
 def _triples(blocks: array[int]) -> Iterator[tuple[int, int, int]]:
-    return zip(blocks[0::3], blocks[1::3], blocks[2::3], strict=True)
+    numbers = iter(blocks)
+    return zip(numbers, numbers, numbers, strict=True)
 
 
 def _pieces(view: memoryview) -> Iterator[memoryview]:
