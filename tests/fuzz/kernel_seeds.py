@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from array import array
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from smidgen_deltas.engine.unpackers.base import Budget
 from smidgen_deltas.engine.unpackers.deflate import DeflateAnalyzer
 from support.elf_images import MACHINES, functions, grow, image
 from support.elf_objects import relocatable
+from support.tars import header
 
 SMALL = functions(4, 6)
 GROWN = grow(SMALL, 3, b"0" * 32)
@@ -44,6 +46,8 @@ def kernel_seeds() -> Iterator[tuple[str, str, bytes]]:
     yield "elf-object", "object", relocatable(SMALL)
     yield "kernel-relocatable", "object", _tables(relocatable(SMALL))
     yield "kernel-relocatable-blank", "object", _blank_tables(relocatable(SMALL))
+    yield "kernel-sections", "object", _sections(relocatable(SMALL))
+    yield "kernel-tarblocks", "files", b"\0" + header(b"usr/a", 7) + b"\2" + header(b"usr/b") + header(b"lib/a", 7)
     yield "kernel-patching", "equal", part(PLAIN) + PLAIN[::-1]
     yield (
         "kernel-patching-blocks",
@@ -92,6 +96,11 @@ def _tables(old: bytes) -> bytes:
     which = [1, 2, 1, 2, 1, 1, 64, 24, 0]
     head = numbers([0, 0, len(old)]) + numbers([0]) + numbers(rows) + numbers([0, 1, 2]) + bytes(40) + b"\1"
     return head + numbers(which) + part(old) + old
+
+
+def _sections(old: bytes) -> bytes:
+    at, count, names = struct.unpack_from("<Q", old, 40)[0], *struct.unpack_from("<HH", old, 60)
+    return numbers([at]) + bytes((names, count)) + numbers([0, 1, 2]) + numbers([0] * 16) + old
 
 
 def _blank_tables(old: bytes) -> bytes:

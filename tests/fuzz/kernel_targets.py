@@ -8,7 +8,7 @@ from itertools import islice
 
 from fuzz.target import Choices, target
 from smidgen_deltas.engine.unpackers.deflate_models import MODELS
-from smidgen_deltas.kernels import patching, references, relocatable
+from smidgen_deltas.kernels import patching, references, relocatable, sections, tarblocks
 from smidgen_deltas.kernels.align import align
 from smidgen_deltas.kernels.checks import crc64
 from smidgen_deltas.kernels.deflate_analyze import Analyzer, DeflateRefused
@@ -151,6 +151,35 @@ def blanked_tables(data: bytes) -> None:
     ):
         with contextlib.suppress(ValueError):
             call()
+
+
+@target("kernel-sections")
+def section_headers(data: bytes) -> None:
+    choices = Choices(data)
+    at, names, count = numbers(choices, "q", 1), choices.number(15), choices.number(15)
+    pairs, odd = numbers(choices, "q", 8), numbers(choices, "q", 32)
+    image, rows = choices.rest(), array("q", bytes(64 * count))
+    with contextlib.suppress(ValueError):
+        if sections.read(image, sum(at), names, rows):
+            for start, size, kind in zip(rows[4::8], rows[5::8], rows[2::8], strict=True):
+                assert kind in (0, 8) or 0 <= start <= len(image) - size
+        assert len(sections.meanings(image, rows)) == count
+    with contextlib.suppress(ValueError):
+        sections.meanings(image, odd)
+    with contextlib.suppress(ValueError):
+        sections.paired(rows, odd, pairs, array("q", bytes(48 * len(pairs))))
+
+
+@target("kernel-tarblocks")
+def tar_blocks(data: bytes) -> None:
+    choices = Choices(data)
+    without = choices.number(3)
+    first, bases = choices.take(512), tuple(choices.take(512) for _ in range(choices.number(8)))
+    with contextlib.suppress(ValueError):
+        number, runs, changed = tarblocks.changes(first, bases, bool(without & 1), bool(without & 2))
+        assert number < len(bases)
+        assert sum(runs) <= len(first)
+        assert sum(runs[1::2]) == len(changed)
 
 
 @target("kernel-deflate-analyze")
