@@ -172,6 +172,18 @@ class DeltaSettings(Section):
         return value
 
 
+class CommitImage(Section):
+    """A ref of an ostree repository and the tag of an image that are the same commit."""
+
+    repo: str = Field(min_length=1, max_length=255, description="ostree repository")
+    ref: str = Field(min_length=1, max_length=255, description="branch")
+    image: str = Field(min_length=1, max_length=255, description="repository of the registry")
+    tag: str = Field(min_length=1, max_length=128)
+    source: Literal["commit", "image"] = Field(default="commit", description="which of them is published by people")
+    chunks: int = Field(default=16, ge=0, le=64, description="layers for the largest folders, beside the first one")
+    architecture: str = Field(default="amd64", pattern=r"^[a-z0-9]{1,20}$", description="that the image is for")
+
+
 class OstreeSettings(Section):
     """How summaries that the server writes are signed. Those of mirrored repositories keep their own signature."""
 
@@ -179,6 +191,7 @@ class OstreeSettings(Section):
     gpg_home: Path | None = Field(default=None, description="GnuPG's directory with that secret key")
     sign_ed25519: bool = Field(default=True, description="sign summaries with the server's own ed25519 keys")
     mirror_connections: int = Field(default=8, ge=1, le=64, description="objects fetched at once when mirroring")
+    images: tuple[CommitImage, ...] = Field(default=(), description="commits that are images, too")
 
 
 class OciSettings(Section):

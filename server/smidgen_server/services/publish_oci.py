@@ -12,6 +12,7 @@ from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import NotFound
 from smidgen_server.index import oci, repos
 from smidgen_server.services import refs
+from smidgen_server.services.commit_image_queue import image_published
 from smidgen_server.services.refs import RefName
 from smidgen_server.services.surface_oci import build_revision
 from smidgen_server.services.tasks import Progress
@@ -51,6 +52,7 @@ def publish_tag(services: Services, name: str, tag: str, digest: Digest, progres
         if (current := oci.manifest_by_tag(session, name, tag)) is None or current.digest != str(digest):
             return  # pushed again or deleted: another task has the last word
         version = refs.switch(services, session, RefName("oci", name, tag), repo_id, number)
+    image_published(services, name, tag)
     seconds = time.monotonic() - started
     services.metrics.published.labels("oci").inc()
     services.metrics.publish_seconds.labels("oci").observe(seconds)

@@ -12,6 +12,7 @@ from smidgen_deltas.ostree.objects import Commit, ObjectType
 from smidgen_deltas.ostree.refs import check_ref
 from smidgen_server.index import ostree, repos
 from smidgen_server.services import ostree_summary
+from smidgen_server.services.commit_image_queue import commits_published
 from smidgen_server.services.refs import RefName, switch
 from smidgen_server.services.surface_ostree import build_revision
 from smidgen_server.services.tasks import Progress
@@ -71,6 +72,7 @@ def publish_refs(
         }
         ostree_summary.refresh(services, session, repo_id, source=source)
         bodies = ostree.visible_bodies(session, repo_id, [(ObjectType.COMMIT, one) for one in set(targets.values())])
+    commits_published(services, repo, targets)
     _warn_of_bindings(repo, targets, {checksum: Commit.decode(body) for (_, checksum), body in bodies.items()})
     seconds = time.monotonic() - started
     services.metrics.publish_seconds.labels("ostree").observe(seconds)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from smidgen_deltas.digest import Digest
-from smidgen_server.services import collect, mirror, publish_oci, publish_ostree
+from smidgen_server.services import collect, commit_image_queue, commit_images, mirror, publish_oci, publish_ostree
 from smidgen_server.services.container import Services
 from smidgen_server.services.tasks import Handler
 
@@ -16,6 +16,8 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     publish_oci.TASK: publish_oci.run_task,
     mirror.TASK: mirror.run_task,
     collect.TASK: collect.run_task,
+    commit_image_queue.EXPORT: commit_images.export_task,
+    commit_image_queue.IMPORT: commit_images.import_task,
 }
 
 

@@ -7,17 +7,38 @@ of their own, what is left stays beside the metadata; so a layer changes only wh
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from smidgen_deltas.errors import LimitExceeded
 from smidgen_deltas.ostree.objects import ObjectName, ObjectType
-from smidgen_deltas.ostree.repo import Repository
+from smidgen_deltas.ostree.repo import FileObject
 from smidgen_deltas.ostree.walk import paths
 
 GROUP_DEPTH: Final = 3
 MAX_CHUNKS: Final = 64
 MAX_PATHS: Final = 4_000_000
+
+
+class CommitReader(Protocol):
+    """Where a commit is read from: a repository, or what a server keeps."""
+
+    def metadata(self, name: ObjectName) -> bytes:
+        """A dirtree, dirmeta or commit, verified. Raises NotFound."""
+        ...
+
+    def open_file(self, checksum: bytes) -> AbstractContextManager[FileObject]:
+        """A file object; it is verified while its chunks are read. Raises NotFound."""
+        ...
+
+    def commitmeta(self, commit: bytes) -> bytes | None:
+        """Detached metadata of a commit."""
+        ...
+
+    def is_partial(self, commit: bytes) -> bool:
+        """Whether objects of the commit may be missing."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +57,7 @@ class Chunk:
     contents: tuple[StoredContent, ...]
 
 
-def read_contents(repo: Repository, commit: bytes) -> tuple[StoredContent, ...]:
+def read_contents(repo: CommitReader, commit: bytes) -> tuple[StoredContent, ...]:
     """Every content of a commit once. Raises NotFound, FormatError, DigestMismatch, LimitExceeded."""
     found: dict[bytes, list[str]] = {}
     for count, (path, name, _) in enumerate(paths(repo.metadata, commit)):
@@ -48,7 +69,7 @@ def read_contents(repo: Repository, commit: bytes) -> tuple[StoredContent, ...]:
 
 
 def split(
-    repo: Repository, contents: Iterable[StoredContent], chunks: int
+    repo: CommitReader, contents: Iterable[StoredContent], chunks: int
 ) -> tuple[tuple[Chunk, ...], tuple[StoredContent, ...]]:
     """At most `chunks` chunks, the largest first, and what is left.
 
@@ -69,7 +90,7 @@ def _group(path: str) -> str:
     return "/".join(path.split("/")[:-1][:GROUP_DEPTH]) or "/"
 
 
-def _size(repo: Repository, content: StoredContent) -> int:
+def _size(repo: CommitReader, content: StoredContent) -> int:
     with repo.open_file(content.checksum) as opened:
         return opened.size
 

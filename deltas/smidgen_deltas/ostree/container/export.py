@@ -17,7 +17,7 @@ from smidgen_deltas.oci.build import encode_manifest
 from smidgen_deltas.oci.layout_writer import LayoutWriter
 from smidgen_deltas.oci.media import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST
 from smidgen_deltas.oci.model import Descriptor
-from smidgen_deltas.ostree.container.contents import read_contents, split
+from smidgen_deltas.ostree.container.contents import CommitReader, read_contents, split
 from smidgen_deltas.ostree.container.layers import chunk_layer, commit_layer
 from smidgen_deltas.ostree.container.layout import (
     BOOTC_LABEL,
@@ -29,7 +29,6 @@ from smidgen_deltas.ostree.container.layout import (
 )
 from smidgen_deltas.ostree.gvariant import Variant
 from smidgen_deltas.ostree.objects import Commit, ObjectName, ObjectType
-from smidgen_deltas.ostree.repo import Repository
 
 LEVEL: Final = 6
 BLOCK: Final = 1 << 18
@@ -53,7 +52,7 @@ class _Layer:
 
 
 def export_commit(
-    repo: Repository, commit: bytes, writer: LayoutWriter, tag: str, chunks: int, architecture: str
+    repo: CommitReader, commit: bytes, writer: LayoutWriter, tag: str, chunks: int, architecture: str
 ) -> ExportedImage:
     """Write a commit as an image and let `tag` name it.
 
@@ -64,7 +63,7 @@ def export_commit(
     tag is untouched then. Memory: the names of all files, and one metadata object.
     """
     if repo.is_partial(commit):
-        raise NotFound("the commit is not complete in this repository", commit=commit.hex(), path=str(repo.path))
+        raise NotFound("the commit is not complete in this repository", commit=commit.hex())
     parsed = Commit.decode(repo.metadata(ObjectName(ObjectType.COMMIT, commit)))
     made, left = split(repo, read_contents(repo, commit), chunks)
     subject = parsed.subject or f"ostree export of commit {commit.hex()}"

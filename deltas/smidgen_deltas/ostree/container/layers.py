@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from smidgen_deltas.errors import LimitExceeded
-from smidgen_deltas.ostree.container.contents import StoredContent, file_name
+from smidgen_deltas.ostree.container.contents import CommitReader, StoredContent, file_name
 from smidgen_deltas.ostree.container.layout import (
     CONFIG,
     FOLDERS,
@@ -28,7 +28,6 @@ from smidgen_deltas.ostree.container.tar_members import (
 from smidgen_deltas.ostree.container.tar_members import FILE as REGULAR
 from smidgen_deltas.ostree.header import encode_xattrs
 from smidgen_deltas.ostree.objects import Commit, DirMeta, ObjectName, ObjectType
-from smidgen_deltas.ostree.repo import Repository
 from smidgen_deltas.ostree.walk import closure, paths
 
 MAX_OBJECT: Final = 10 << 20  # of metadata, as importers of this layout take it
@@ -36,7 +35,7 @@ _TEMPORARY: Final = "var/tmp"
 _STICKY: Final = 0o1777
 
 
-def commit_layer(repo: Repository, commit: bytes, contents: Iterable[StoredContent]) -> Iterator[bytes]:
+def commit_layer(repo: CommitReader, commit: bytes, contents: Iterable[StoredContent]) -> Iterator[bytes]:
     """The first layer: all metadata of `commit`, its folders, and `contents`.
 
     Raises NotFound, FormatError, DigestMismatch, LimitExceeded; what was yielded is no layer then.
@@ -49,7 +48,7 @@ def commit_layer(repo: Repository, commit: bytes, contents: Iterable[StoredConte
     yield from _contents(repo, contents)
 
 
-def chunk_layer(repo: Repository, contents: Iterable[StoredContent]) -> Iterator[bytes]:
+def chunk_layer(repo: CommitReader, contents: Iterable[StoredContent]) -> Iterator[bytes]:
     """A layer with contents only. Raises as `commit_layer`."""
     yield from _repository()
     yield from _contents(repo, contents)
@@ -61,7 +60,7 @@ def _repository() -> Iterator[bytes]:
     yield small_file(f"{REPO}/config", CONFIG)
 
 
-def _metadata(repo: Repository, commit: bytes) -> Iterator[bytes]:
+def _metadata(repo: CommitReader, commit: bytes) -> Iterator[bytes]:
     """The commit first, its detached metadata directly behind it."""
     for visited in closure(repo.metadata, commit):
         if visited.data is None:
@@ -73,7 +72,7 @@ def _metadata(repo: Repository, commit: bytes) -> Iterator[bytes]:
             yield small_file(object_path(ObjectName(ObjectType.COMMITMETA, commit)), detached)
 
 
-def _folders(repo: Repository, commit: bytes) -> Iterator[bytes]:
+def _folders(repo: CommitReader, commit: bytes) -> Iterator[bytes]:
     """The folders of the tree, but for the root, and for `sysroot`, which is there already."""
     temporary = False
     for path, _, meta in paths(repo.metadata, commit):
@@ -89,13 +88,13 @@ def _hidden(path: str) -> bool:
     return path == "sysroot" or path.startswith("sysroot/")
 
 
-def _contents(repo: Repository, contents: Iterable[StoredContent]) -> Iterator[bytes]:
+def _contents(repo: CommitReader, contents: Iterable[StoredContent]) -> Iterator[bytes]:
     for content in contents:
         yield from _content(repo, content)
     yield END
 
 
-def _content(repo: Repository, content: StoredContent) -> Iterator[bytes]:
+def _content(repo: CommitReader, content: StoredContent) -> Iterator[bytes]:
     """Xattrs, object, names; empty files are no links, so that whoever writes to one does not write to the object."""
     place = object_path(file_name(content))
     with repo.open_file(content.checksum) as opened:
