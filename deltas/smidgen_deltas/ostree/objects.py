@@ -146,7 +146,7 @@ class DirMeta:
         uid, gid, mode, xattrs = gvariant.decode(DIRMETA, data)
         if not stat.S_ISDIR(swap32(mode)):
             raise ObjectInvalid("dirmeta is not of a directory", mode=oct(swap32(mode)))
-        check_xattrs(xattrs)
+        check_xattr_names(xattrs)  # libostree before 2024 wrote those of tars in any order, and ACLs twice
         return cls(swap32(uid), swap32(gid), swap32(mode), xattrs)
 
 
@@ -233,11 +233,16 @@ def check_name(name: str) -> None:
         raise ObjectInvalid("dirtree has an unusable name", name=name[:200])
 
 
-def check_xattrs(xattrs: Xattrs) -> None:
-    """Raise ObjectInvalid unless names end with NUL, are not empty, sorted and unique."""
-    names = [name for name, _ in xattrs]
-    if any(len(name) < 2 or name[-1] or b"\0" in name[:-1] for name in names):
+def check_xattr_names(xattrs: Xattrs) -> None:
+    """Raise ObjectInvalid unless names end with NUL and are not empty."""
+    if any(len(name) < 2 or name[-1] or b"\0" in name[:-1] for name, _ in xattrs):
         raise ObjectInvalid("xattr name is empty or not terminated")
+
+
+def check_xattrs(xattrs: Xattrs) -> None:
+    """Those of a file: sorted, too, and unique, for no file system would give them back otherwise."""
+    check_xattr_names(xattrs)
+    names = [name for name, _ in xattrs]
     if any(later <= earlier for earlier, later in zip(names, names[1:], strict=False)):
         raise ObjectInvalid("xattrs are not sorted or repeat")
 
