@@ -39,8 +39,12 @@ class Method(Protocol):
 
     def missing(self, scene: Scene) -> str | None: ...
 
-    def update(self, scene: Scene, link: Link) -> Usage:
-        """Bring a device from the old version to the new one; check the result outside of what is measured."""
+    def update(self, scene: Scene, link: Link, service: str) -> Usage:
+        """Bring a device from the old version to the new one; check the result outside of what is measured.
+
+        Args:
+            service: URL of our server without the link, for what happens before or after.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Smidgen:
-    """`smidgen pull`, told the link's speed as a device knows it that has pulled before."""
+    """`smidgen pull`, told the link's speed, as a device knows it that has pulled before.
+
+    Such a device knows its files, too; a copied one looks through them first, which a dry run makes it do beforehand.
+    """
 
     kind: str
     ours: bool = True
@@ -71,12 +78,14 @@ class Smidgen:
     def missing(self, scene: Scene) -> str | None:  # noqa: ARG002 - a method
         return None
 
-    def update(self, scene: Scene, link: Link) -> Usage:
+    def update(self, scene: Scene, link: Link, service: str) -> Usage:
         device = scene.device(self.kind)
         rate = f"{link.down.bytes_per_second * 8 / MBIT:g}Mbit"
-        words = ["pull", link.url, REFS[self.kind], "--into", scene.store(self.kind), "--link", rate]
+        place: list[str | Path] = ["--into", scene.store(self.kind), "--state", device / "state"]
+        words = [REFS[self.kind], *place, "--link", rate, "--json"]
         output = scene.folder / f"{self.kind}.json"
-        usage = run([*SMIDGEN, *words, "--state", device / "state", "--json"], stdout=output)
+        run([*SMIDGEN, "pull", service, *words, "--dry-run"], stdout=output)
+        usage = run([*SMIDGEN, "pull", link.url, *words], stdout=output)
         result = json.loads(output.read_text().splitlines()[-1])
         run([*SMIDGEN, "verify", scene.store(self.kind), "--state", device / "state"])
         _expect(not result["unchanged"], "there was nothing to update", self.name)
@@ -94,7 +103,7 @@ class OstreePull:
     def missing(self, scene: Scene) -> str | None:  # noqa: ARG002 - a method
         return None if shutil.which("ostree") else "ostree not on the PATH"
 
-    def update(self, scene: Scene, link: Link) -> Usage:
+    def update(self, scene: Scene, link: Link, service: str) -> Usage:  # noqa: ARG002 - a method
         repo = scene.device("stock") / "repo"
         run(["ostree", "remote", "add", f"--repo={repo}", "--no-gpg-verify", "bench", f"{link.url}/static"])
         usage = run(["ostree", "pull", f"--repo={repo}", "--require-static-deltas", "bench", "new"])
@@ -115,7 +124,7 @@ class TarPatch:
             return "no delta: tar-diff was not on the PATH"
         return None if shutil.which("tar-patch") and shutil.which("curl") else "tar-patch or curl not on the PATH"
 
-    def update(self, scene: Scene, link: Link) -> Usage:
+    def update(self, scene: Scene, link: Link, service: str) -> Usage:  # noqa: ARG002 - a method
         out = scene.folder / "patched.tar"
         script = 'curl --fail --silent "$0" | tar-patch /dev/stdin "$1" "$2"'
         usage = run(["sh", "-c", script, f"{link.url}/tar.diff", scene.old_tree, out])
@@ -135,7 +144,7 @@ class Skopeo:
     def missing(self, scene: Scene) -> str | None:  # noqa: ARG002 - a method
         return None if shutil.which("skopeo") else "skopeo not on the PATH"
 
-    def update(self, scene: Scene, link: Link) -> Usage:
+    def update(self, scene: Scene, link: Link, service: str) -> Usage:  # noqa: ARG002 - a method
         device = scene.device("skopeo")
         source = f"docker://{urlsplit(link.url).netloc}/{REFS['oci'].removeprefix('oci/')}"
         return run(["skopeo", "copy", "--src-tls-verify=false", source, f"oci:{device}:stable"])
@@ -159,7 +168,7 @@ def measure(
                 with shaped(
                     server.hostname or "", server.port or 0, round_trip=round_trip, bits_per_second=mbit * MBIT
                 ) as link:
-                    usage = method.update(scene, link)
+                    usage = method.update(scene, link, service.url)
                 yield Row(method.name, mbit, usage, link.down.carried, link.connections, method.ours)
 
 
