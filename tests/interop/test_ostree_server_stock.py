@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
+import tarfile
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 
+from smidgen_client.cli import run
 from smidgen_deltas.ostree.repo import Repository
 from smidgen_server.index import repos
 from smidgen_server.services import ingest_ostree
@@ -200,3 +204,34 @@ def test_labels_and_all_other_xattrs_survive(running: RunningServer, tmp_path: P
     ostree(device, "checkout", "origin:os", str(tmp_path / "out"))
     assert os.getxattr(tmp_path / "out/usr/bin/tool", "user.label") == b"system_u:object_r:bin_t:s0\0"
     assert os.getxattr(tmp_path / "out/usr", "user.directory") == b"yes"
+
+
+def test_acls_of_folders_out_of_a_tar(running: RunningServer, tmp_path: Path) -> None:
+    """Stock ostree writes them twice into the dirmeta; the commit is taken, and handed out, as it is."""
+    acl = b"\2\0\0\0" + b"".join(
+        struct.pack("<HHi", tag, bits, who)
+        for tag, bits, who in ((1, 7, -1), (4, 5, -1), (8, 5, 4), (16, 5, -1), (32, 5, -1))
+    )
+    twice = {"SCHILY.xattr.system.posix_acl_access": acl, "LIBARCHIVE.xattr.system.posix_acl_access": b64encode(acl)}
+    with tarfile.open(tmp_path / "tree.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, headers in ((".", {}), ("usr", {}), ("usr/log", twice)):
+            info = tarfile.TarInfo(name)
+            info.type, info.mode = tarfile.DIRTYPE, 0o2755
+            info.pax_headers = {key: value.decode("utf-8", "surrogateescape") for key, value in headers.items()}
+            archive.addfile(info)
+        archive.addfile(tarfile.TarInfo("usr/log/journal"))
+    repo, pulled = tmp_path / "acls", tmp_path / "pulled"
+    ostree(repo, "init", "--mode=archive")
+    commit = ostree(repo, "commit", "-b", "acls", f"--tree=tar={tmp_path / 'tree.tar'}").strip()
+    ingest_ostree.publish(running.services, Repository.open(repo), "acls", "acls", "acls", no_progress)
+    ostree(pulled, "init", "--mode=archive")
+    ostree(pulled, "remote", "add", "--no-gpg-verify", "origin", f"{running.url}/ostree/acls")
+    ostree(pulled, "pull", "origin", "acls")
+    assert Repository.open(pulled).resolve("origin:acls").hex() == commit
+    assert ostree(pulled, "ls", "-dX", "origin:acls", "/usr/log").count("posix_acl_access") == 2
+    device = tmp_path / "device"
+    assert (
+        run(["pull", running.url, "ostree/acls/acls", "--into", f"ostree:{device}", "--state", str(tmp_path / "st")])
+        == 0
+    )
+    ostree(device, "fsck")

@@ -194,3 +194,14 @@ def test_inflate_is_bounded_by_the_declared_size() -> None:
         for block in inflate(io.BytesIO(bomb), 1000):
             produced += len(block)
     assert produced <= 1000
+
+
+def test_folders_may_have_xattrs_in_any_order_files_not() -> None:
+    """libostree wrote ACLs of folders twice when it read them from tars; no file system gives a file back so."""
+    twice = ((b"user.b\0", b"1"), (b"user.b\0", b"1"), (b"user.a\0", b""))
+    encoded = DirMeta(0, 0, 0o40755, twice).encode()
+    assert DirMeta.decode(encoded).xattrs == twice
+    with pytest.raises(ObjectInvalid):
+        FileHeader.decode(FileHeader(0, 0, 0o100644, twice).encode())
+    with pytest.raises(ObjectInvalid):
+        DirMeta.decode(DirMeta(0, 0, 0o40755, ((b"user.b", b"1"),)).encode())
