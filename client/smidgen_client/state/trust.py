@@ -4,6 +4,7 @@ Rules
  * keys given on the command line are the only ones that count for that command, and are kept as pinned
  * without any, the first keys a server shows are kept ("first use"); later ones are not looked at again
  * a document that verifies raises the version seen at once, before anything is fetched for it
+ * what was seen from one server counts for every other, and for bundles, by whose keys it verifies
 """
 
 from __future__ import annotations
@@ -67,6 +68,23 @@ class Trust:
             "SELECT version, etag, document FROM seen_ref WHERE server = ? AND ref = ?", server, ref
         )
         return SeenRef(*row) if row else None
+
+    def seen_anywhere(self, ref: str) -> list[SeenRef]:
+        """The newest documents of a ref, one of each server that it was had from."""
+        rows = self._database.rows("SELECT version, etag, document FROM seen_ref WHERE ref = ?", ref)
+        return [SeenRef(*row) for row in rows]
+
+    def servers(self, ref: str) -> list[str]:
+        """Those with known keys: which a document of `ref` came from, or all of them where it came from none."""
+        known = "SELECT DISTINCT server FROM server_key"
+        rows = self._database.rows(
+            f"{known} WHERE server IN (SELECT server FROM seen_ref WHERE ref = ?) ORDER BY 1", ref
+        )
+        return [server for (server,) in rows or self._database.rows(f"{known} ORDER BY 1")]
+
+    def forget(self, server: str, ref: str) -> None:
+        """Forget what was seen of a ref at a server."""
+        self._database.change("DELETE FROM seen_ref WHERE server = ? AND ref = ?", server, ref)
 
     def accept(self, server: str, ref: str, document: RefDocument, etag: str, body: bytes) -> None:
         """Remember a verified document; an older one never replaces a newer."""

@@ -115,7 +115,7 @@ class Transport:
 
     @property
     def base_url(self) -> str:
-        """By which keys and versions are remembered: all bundles are one server."""
+        """By which keys, links and installs are remembered."""
         return self._base if self.bundle is None else BUNDLE
 
     @property
