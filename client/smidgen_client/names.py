@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from smidgen_deltas.errors import UsageError
+from smidgen_deltas.login import Address as WebAddress
+from smidgen_deltas.login import shown
 
 RefKind = Literal["ostree", "oci"]
 StoreKind = Literal["ostree", "oci", "tree"]
@@ -71,10 +73,11 @@ class Address:
         return f"{self.kind}:{self.path}" + (f":{self.tag}" if self.tag else "")
 
 
-def check_server(url: str) -> None:
-    """Raise UsageError for what cannot be the base URL of a server."""
+def check_server(url: str) -> WebAddress:
+    """The base URL of a server, its login apart. Raises UsageError for what cannot be one."""
     if not url.startswith(("http://", "https://")) or not encodable(url):
-        raise UsageError("a server is named by an http:// or https:// URL", given=url[:500])
+        raise UsageError("a server is named by an http:// or https:// URL", given=shown(url))
+    return WebAddress.parse(url)
 
 
 def absolute(path: str) -> Path:

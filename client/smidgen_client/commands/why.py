@@ -31,6 +31,7 @@ from smidgen_client.targets.base import Tree, known_tree
 from smidgen_client.transport.client import Options, Transport
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import NotFound, UsageError
+from smidgen_deltas.login import shown
 from smidgen_deltas.native.tree import decode_tree
 
 
@@ -66,7 +67,7 @@ def why(
         if url is None:
             found = _last(opened, str(target) if target else "")
         elif ref is None or target is None:
-            raise UsageError("a pull to come is named by URL, REF and --into", given=url[:500])
+            raise UsageError("a pull to come is named by URL, REF and --into", given=shown(url))
         else:
             wish = PullRequest(
                 name=ref,

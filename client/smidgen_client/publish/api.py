@@ -15,6 +15,7 @@ from smidgen_client.transport.client import AGENT
 from smidgen_client.transport.clock import Clock, SystemClock
 from smidgen_client.transport.retry import Attempts, RetryPolicy
 from smidgen_deltas.errors import FormatError, LimitExceeded, NotFound, TransportError
+from smidgen_deltas.login import shown
 
 MAX_ANSWER: Final = 64 << 20
 Body = bytes | Callable[[], Iterable[bytes]]
@@ -49,8 +50,8 @@ class Api:
         clock: Clock | None = None,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
     ) -> None:
-        check_server(base_url)
-        self._base = base_url.rstrip("/")
+        address = check_server(base_url)
+        self._base = address.url.rstrip("/")
         self.clock = clock or SystemClock()
         self._retry = retry
         headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
@@ -58,7 +59,7 @@ class Api:
             headers["Authorization"] = f"Bearer {token}"
         # a body of tens of megabytes is verified and stored before it is answered: be patient with reads
         timeout = httpx2.Timeout(60.0, read=600.0, connect=10.0)
-        self._http = httpx2.Client(headers=headers, timeout=timeout)
+        self._http = httpx2.Client(headers=headers, auth=address.login, timeout=timeout)
 
     def __enter__(self) -> Api:
         return self
@@ -87,15 +88,17 @@ class Api:
     def once(self, method: str, path: str, *, body: Body = b"", headers: Mapping[str, str] | None = None) -> Answer:
         """One request, not repeated. Raises Retryable or ShortBody where `call` would try again."""
         url = path if path.startswith(("http://", "https://")) else f"{self._base}/{path.lstrip('/')}"
-        self._own(url)
         content = body if isinstance(body, bytes) else body()
         with library_errors(url):
+            self._own(url)
             with self._http.stream(method, url, content=content, headers=dict(headers or {})) as answer:
                 if answer.status_code >= 300:
                     refuse(answer, ranged=False, blob=False)
-                    raise TransportError("the server answered with something else", status=answer.status_code, url=url)
+                    raise TransportError(
+                        "the server answered with something else", status=answer.status_code, url=shown(url)
+                    )
                 if answer.status_code == 206:
-                    raise TransportError("the server answered with a part of something", url=url)
+                    raise TransportError("the server answered with a part of something", url=shown(url))
                 return Answer(answer.status_code, answer.headers, _body(answer))
 
     def exists(self, path: str, headers: Mapping[str, str] | None = None) -> bool:
@@ -109,7 +112,7 @@ class Api:
     def _own(self, url: str) -> None:
         """The token goes to the server alone, wherever its Location headers point."""
         if httpx2.URL(url).netloc != httpx2.URL(self._base).netloc:
-            raise TransportError("the server points to another host", url=url[:300])
+            raise TransportError("the server points to another host", url=shown(url))
 
 
 def _body(answer: httpx2.Response) -> bytes:

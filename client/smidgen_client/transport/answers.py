@@ -11,6 +11,7 @@ import httpx2
 
 from smidgen_client.transport.retry import RETRIED_STATUS, parse_retry_after
 from smidgen_deltas.errors import BlobUnknown, Denied, NotFound, SmidgenError, TransportError, Unauthorized, UsageError
+from smidgen_deltas.login import shown
 
 MAX_ERROR_BODY: Final = 4096
 RANGE_REFUSED: Final = frozenset({400, 416, 501})
@@ -38,15 +39,15 @@ def library_errors(url: str) -> Iterator[None]:
     try:
         yield
     except httpx2.InvalidURL as error:
-        raise UsageError("not a usable URL", url=url[:500], reason=str(error)) from error
+        raise UsageError("not a usable URL", url=shown(url), reason=str(error)) from error
     except (httpx2.UnsupportedProtocol, httpx2.TooManyRedirects) as error:
-        raise UsageError("the server cannot be reached in this way", url=url[:500], reason=str(error)) from error
+        raise UsageError("the server cannot be reached in this way", url=shown(url), reason=str(error)) from error
     except httpx2.TimeoutException as error:
-        raise Retryable("the server stopped sending", url=url[:500], reason=type(error).__name__) from error
+        raise Retryable("the server stopped sending", url=shown(url), reason=type(error).__name__) from error
     except httpx2.RemoteProtocolError as error:
-        raise ShortBody("the answer broke off", url=url[:500], reason=str(error)[:200]) from error
+        raise ShortBody("the answer broke off", url=shown(url), reason=str(error)[:200]) from error
     except httpx2.HTTPError as error:
-        raise Retryable("the connection failed", url=url[:500], reason=str(error)[:200]) from error
+        raise Retryable("the connection failed", url=shown(url), reason=str(error)[:200]) from error
 
 
 def refuse(answer: httpx2.Response, *, ranged: bool, blob: bool) -> None:
@@ -54,7 +55,7 @@ def refuse(answer: httpx2.Response, *, ranged: bool, blob: bool) -> None:
     status = answer.status_code
     if status in (200, 206, 304):
         return
-    detail: dict[str, object] = {"status": status, "url": str(answer.url)[:500]}
+    detail: dict[str, object] = {"status": status, "url": shown(str(answer.url))}
     if said := _said(answer):
         detail["server"] = said
     if status in RETRIED_STATUS:

@@ -30,6 +30,7 @@ from smidgen_client.transport.retry import Attempts, RetryPolicy
 from smidgen_client.transport.tls import SystemTrust
 from smidgen_deltas.digest import Digest
 from smidgen_deltas.errors import LimitExceeded, TransportError
+from smidgen_deltas.login import Address, shown
 
 if TYPE_CHECKING:
     from smidgen_client.transport.bundle import BundleFile
@@ -46,7 +47,7 @@ class Options:
     """How to talk to a server.
 
     Args:
-        token: sent as Bearer to the server itself, never to where it redirects.
+        token: sent as Bearer to the server itself, never to where it redirects; a login in its URL comes before it.
         max_bytes: budget of body bytes; rate: bytes per second. None for no limit.
         connections: most connections at once.
         connect, stall: seconds to wait for a connection, and for the next bytes of an answer.
@@ -74,9 +75,8 @@ class Transport:
 
     def __init__(self, base_url: str, options: Options = Options(), clock: Clock | None = None) -> None:  # noqa: B008
         self.bundle = _bundle(base_url)
-        if self.bundle is None:
-            check_server(base_url)
-        self._base = base_url.rstrip("/") if self.bundle is None else BUNDLE_BASE
+        address = check_server(base_url) if self.bundle is None else Address(BUNDLE_BASE)
+        self._base = address.url.rstrip("/")
         self._stop = threading.Event()
         self._clock = clock or SystemClock(self._stop)
         self._retry = options.retry
@@ -89,6 +89,7 @@ class Transport:
             headers["Authorization"] = f"Bearer {options.token}"
         self._http = httpx2.Client(
             headers=headers,
+            auth=address.login,
             timeout=httpx2.Timeout(options.stall, connect=options.connect),
             limits=httpx2.Limits(
                 max_connections=options.connections + 1, max_keepalive_connections=options.connections + 1
@@ -189,7 +190,7 @@ class Transport:
                 self._meter.received(len(block), reserved=0)
                 body += block
                 if len(body) > limit:
-                    raise LimitExceeded("the document is too large", url=str(answer.url), limit=limit)
+                    raise LimitExceeded("the document is too large", url=shown(str(answer.url)), limit=limit)
             return SmallFile(bytes(body), answer.headers.get("etag", ""))
 
     def _read(self, reading: _Reading) -> Iterator[tuple[int, bytes]]:
@@ -217,23 +218,23 @@ class Transport:
                     if at == carried.end or reading.done:
                         break
                 if at < carried.end and not reading.done:
-                    raise ShortBody("the answer ended early", url=str(answer.url), got=at, wanted=carried.end)
+                    raise ShortBody("the answer ended early", url=shown(str(answer.url)), got=at, wanted=carried.end)
         finally:
             left.release()
 
     def _carried(self, answer: httpx2.Response, reading: _Reading, asked: Span, *, whole: bool) -> Span:
         if answer.status_code == 206:
             if whole:
-                raise WrongRange("206 for a request of the whole", url=str(answer.url))
+                raise WrongRange("206 for a request of the whole", url=shown(str(answer.url)))
             etag = answer.headers.get("etag", "")
             if reading.broken and reading.etag.startswith('"') and etag.startswith('"') and etag != reading.etag:
-                raise WrongRange("the blob has another ETag than before", url=str(answer.url))
+                raise WrongRange("the blob has another ETag than before", url=shown(str(answer.url)))
             found = partial(answer.headers, asked, reading.size)
             self._ranges_work = True
             return found
         length = answer.headers.get("content-length", "")
         if length.isdigit() and int(length) != reading.size:
-            raise WrongRange("the blob is not as long as it should be", url=str(answer.url), size=length)
+            raise WrongRange("the blob is not as long as it should be", url=shown(str(answer.url)), size=length)
         if not whole:
             self._ranges_work = False
         return Span(0, reading.size)

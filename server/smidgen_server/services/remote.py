@@ -25,6 +25,7 @@ from smidgen_deltas.errors import (
     UnsupportedFeature,
     UsageError,
 )
+from smidgen_deltas.login import Address, shown
 
 TRIES: Final = 5
 TIMEOUT: Final = httpx2.Timeout(30.0, connect=15.0)
@@ -85,13 +86,16 @@ class Remote:
         stopping: threading.Event | None = None,
     ) -> None:
         if not url.startswith(("http://", "https://")):
-            raise UsageError("a remote repository has an http:// or https:// address", url=url[:200])
-        self._base = url.rstrip("/") + "/"
+            raise UsageError("a remote repository has an http:// or https:// address", url=shown(url))
+        address = Address.parse(url)
+        self._base = address.url.rstrip("/") + "/"
         self._pause = pause
         self._stopping = stopping or threading.Event()
         limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
         headers = {"User-Agent": "smidgen-server", "Accept-Encoding": "identity"}
-        self._client = httpx2.Client(follow_redirects=True, timeout=TIMEOUT, limits=limits, headers=headers)
+        self._client = httpx2.Client(
+            auth=address.login, follow_redirects=True, timeout=TIMEOUT, limits=limits, headers=headers
+        )
 
     def __enter__(self) -> Self:
         return self
