@@ -25,6 +25,7 @@ LINE_SECONDS: Final = 2.0
 @click.option("--config", "file", type=click.Path(path_type=Path), help="Settings file (TOML).")
 @click.option("--repo", "names", multiple=True, help="ostree/NAME or oci/NAME; all public ones by default.")
 @click.option("--prune", is_flag=True, help="Remove files of earlier exports that nothing names any more.")
+@click.option("--verify", is_flag=True, help="Read what is there already, and write it again where it is wrong.")
 @click.option("--option", "options", multiple=True, help="KEY=VALUE for the bucket; those of blobs.options by default.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object at the end, no progress.")
 @one_line_errors
@@ -36,11 +37,13 @@ def export(
     options: tuple[str, ...],
     *,
     prune: bool,
+    verify: bool,
     as_json: bool,
 ) -> None:
     """Write the update surface as static files to TARGET: a folder, or a bucket (s3://BUCKET/PREFIX).
 
-    What is there already is kept. Any web server can serve the result to smidgen pull and to stock ostree. Ref
+    What is there already is kept, files that never change by their size: use --verify after the machine lost power.
+    Any web server can serve the result to smidgen pull and to stock ostree. Ref
     documents are valid for a week: export again before that, also when nothing changed.
     """
     from smidgen_deltas.errors import NotFound, UsageError
@@ -59,8 +62,10 @@ def export(
         raise UsageError("an option of a bucket is KEY=VALUE", given=list(options))
     place = open_target(target, {key: value for key, _, value in pairs} or settings.blobs.options)
     with open_services(settings) as services:
-        done = service.export(services, place, names, prune=prune, announce=_quiet if as_json else Lines())
-    text = f"{done.written} files written ({done.bytes} bytes), {done.kept} kept, {done.removed} removed"
+        announce = _quiet if as_json else Lines()
+        done = service.export(services, place, names, prune=prune, verify=verify, announce=announce)
+    repaired = f", {done.repaired} of them repaired" if done.repaired else ""
+    text = f"{done.written} files written ({done.bytes} bytes){repaired}, {done.kept} kept, {done.removed} removed"
     click.echo(json.dumps(asdict(done)) if as_json else text)
 
 

@@ -123,6 +123,20 @@ def test_what_nothing_names_goes_only_when_wished(works: Works, tmp_path: Path) 
         device.pull(url, device.store("tree"))
 
 
+def test_damaged_files_are_repaired_when_wished(works: Works, tmp_path: Path) -> None:
+    works.publish(1)
+    works.export()
+    damaged = [next(works.site.glob(pattern)) for pattern in ("u/blobs/*", "ostree/os/objects/*/*.filez")]
+    whole = [path.read_bytes() for path in damaged]
+    for path, body in zip(damaged, whole, strict=True):
+        path.write_bytes(bytes(len(body)))  # as a file system may leave it whose machine lost power
+    assert works.export()["written"] == 0
+    done = works.export("--verify")
+    assert (done["written"], done["repaired"], done["bytes"]) == (2, 2, sum(map(len, whole)))
+    assert [path.read_bytes() for path in damaged] == whole
+    assert works.export("--verify")["written"] == 0
+
+
 def test_private_repositories_stay_private(works: Works) -> None:
     works.publish(1)
     with works.server.services.index.session() as session:
@@ -221,6 +235,10 @@ def test_a_bucket_says_how_long_its_objects_may_be_kept(works: Works, tmp_path: 
         store = from_url(bucket["url"], config=options, client_options={"allow_http": True})
         names = [one["path"] for page in obstore.list(store) for one in page]
         assert len(names) == first["written"]
+        damaged = next(name for name in names if name.endswith(".filez"))
+        size = len(bytes(obstore.get(store, damaged).bytes()))
+        obstore.put(store, damaged, bytes(size))
+        assert smidgen_export(data, bucket["url"], "--verify", *words)["repaired"] == 1
         (document,) = [name for name in names if name.startswith("u/refs/ostree/")]
         blob = next(name for name in names if name.startswith("u/blobs/"))
         kept = {name: obstore.get(store, name).attributes["Cache-Control"] for name in (document, blob)}

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from smidgen_deltas.digest import Digest
@@ -33,13 +35,16 @@ if TYPE_CHECKING:
 OURS: Final = ("u/", "ostree/")
 FIRST_GONE: Final = ("u/refs/", "/refs/heads/", "/summary", "/delta-indexes/")
 OBJECTS_AT_ONCE: Final = 1000
+Blocks = Callable[[], Iterable[bytes]]
 
 
 @dataclass(slots=True)
 class Exported:
-    """Files that were written, were there already, were removed; bytes written."""
+    """Files that were written (of these `repaired` because their bytes were wrong), were there already, were removed;
+    bytes written."""
 
     written: int = 0
+    repaired: int = 0
     kept: int = 0
     removed: int = 0
     bytes: int = 0
@@ -77,18 +82,21 @@ class _Export:
     target: Target
     announce: Callable[[Exported], None]
     there: dict[str, int]
+    verify: bool
     named: set[str] = field(default_factory=set)
     done: Exported = field(default_factory=Exported)
 
-    def forever(self, name: str, size: int, blocks: Iterable[bytes]) -> None:
-        """A file that never changes: one of that size is it."""
+    def forever(self, name: str, size: int, blocks: Blocks) -> None:
+        """A file that never changes: one of that size is it, unless the bytes are to be verified."""
         if name in self.named:
             return
         self.named.add(name)
         if self.there.get(name) == size:
-            self.done.kept += 1
-            return
-        self.target.put(name, blocks, immutable=True)
+            if not self.verify or _sha256(self.target.blocks(name)) == _sha256(blocks()):
+                self.done.kept += 1
+                return
+            self.done.repaired += 1
+        self.target.put(name, blocks(), immutable=True)
         self._wrote(size)
 
     def now(self, name: str, body: bytes) -> None:
@@ -123,6 +131,7 @@ def export(
     names: Sequence[str] = (),
     *,
     prune: bool = False,
+    verify: bool = False,
     announce: Callable[[Exported], None] = lambda _: None,
 ) -> Exported:
     """Bring a target up to date.
@@ -130,11 +139,12 @@ def export(
     Args:
         names: `ostree/NAME` or `oci/NAME` of repositories; all public ones by default.
         prune: remove what is under `u/` and `ostree/` there and not in this export.
+        verify: read what is there already, and write it again where it is wrong.
         announce: called after each file that was written.
     Raises NotFound for a repository that there is not, StorageFull, StorageFailed. The target then has all that it had,
     and perhaps more.
     """
-    run = _Export(services, target, announce, target.sizes())
+    run = _Export(services, target, announce, target.sizes(), verify)
     repos = [_Names.of(services, repo) for repo in _chosen(services, names)]
     for repo in repos:
         _blobs(run, repo)
@@ -154,6 +164,13 @@ def export(
     return run.done
 
 
+def _sha256(blocks: Iterable[bytes]) -> bytes:
+    found = sha256()
+    for block in blocks:
+        found.update(block)
+    return found.digest()
+
+
 def _chosen(services: Services, names: Sequence[str]) -> list[RepoRow]:
     with services.index.read() as session:
         rows = listing(session)
@@ -170,7 +187,7 @@ def _blobs(run: _Export, repo: _Names) -> None:
     with run.services.index.read() as session:
         found = surface.blobs_of(session, repo.id, revisions)
     for digest in found:
-        run.forever(f"u/blobs/{digest.hex}", run.services.blobs.stat(digest).size, run.blob(digest))
+        run.forever(f"u/blobs/{digest.hex}", run.services.blobs.stat(digest).size, partial(run.blob, digest))
 
 
 def _objects(run: _Export, repo: _Names) -> None:
@@ -185,7 +202,7 @@ def _objects(run: _Export, repo: _Names) -> None:
             path = loose_path(ObjectName(ObjectType(kind), checksum), "archive")
             pieces = [row.body] if row.body is not None else filez_pieces(row)
             size = sum(len(piece) if isinstance(piece, bytes) else piece.length for piece in pieces)
-            run.forever(f"ostree/{repo.name}/{path}", size, _pieces(run, pieces))
+            run.forever(f"ostree/{repo.name}/{path}", size, partial(_pieces, run, pieces))
 
 
 def _pieces(run: _Export, pieces: Sequence[bytes | Extent]) -> Iterator[bytes]:
@@ -201,7 +218,7 @@ def _static_deltas(run: _Export, repo: _Names) -> None:
     with run.services.index.read() as session:
         found = static_deltas.files(session, repo.id)
     for path, digest in found:
-        run.forever(f"ostree/{repo.name}/{path}", run.services.blobs.stat(digest).size, run.blob(digest))
+        run.forever(f"ostree/{repo.name}/{path}", run.services.blobs.stat(digest).size, partial(run.blob, digest))
 
 
 def _small(services: Services, repo: RepoRow, heads: Sequence[str]) -> Iterator[tuple[str, bytes]]:

@@ -18,6 +18,7 @@ from smidgen_server.blobs.base import StorageFailed
 from smidgen_server.blobs.staging import storage_errors
 
 TEMPORARY: Final = ".smidgen-export-"
+BLOCK: Final = 1 << 20
 FOREVER: Final = "public, max-age=31536000, immutable"
 BRIEFLY: Final = "public, max-age=30, must-revalidate"
 
@@ -31,6 +32,10 @@ class Target(Protocol):
 
     def read(self, name: str) -> bytes | None:
         """A small file, or None."""
+        ...
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """A file that is there, in pieces. Raises StorageFailed."""
         ...
 
     def put(self, name: str, blocks: Iterable[bytes], *, immutable: bool) -> None:
@@ -82,6 +87,11 @@ class Folder:
         except FileNotFoundError:
             return None
 
+    def blocks(self, name: str) -> Iterator[bytes]:
+        with storage_errors(), (self._root / name).open("rb") as file:
+            while block := file.read(BLOCK):
+                yield block
+
     def put(self, name: str, blocks: Iterable[bytes], *, immutable: bool) -> None:  # noqa: ARG002 - the web server says
         path = self._root / name
         with storage_errors():
@@ -125,6 +135,13 @@ class Bucket:
                 return bytes(obstore.get(self._store, name).bytes())
         except FileNotFoundError:
             return None
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        import obstore
+
+        with _bucket_errors():
+            for block in obstore.get(self._store, name):
+                yield bytes(block)
 
     def put(self, name: str, blocks: Iterable[bytes], *, immutable: bool) -> None:
         import obstore
