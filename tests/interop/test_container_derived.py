@@ -16,9 +16,11 @@ import pytest
 from smidgen_client.cli import run
 from smidgen_deltas.errors import SmidgenError, UnsupportedFeature
 from smidgen_deltas.oci.layout import Layout
+from smidgen_deltas.ostree.container.folders import Folder, read_folder
 from smidgen_deltas.ostree.container.layout import FINAL_LABEL, ContainerInvalid
 from smidgen_deltas.ostree.objects import Commit, ObjectName, ObjectType
 from smidgen_deltas.ostree.repo import Repository
+from smidgen_deltas.ostree.walk import MAX_DEPTH, paths
 from smidgen_deltas.tar.errors import UnsafePath
 from support.forged_image import ForgedImage
 from support.ostree import SECOND, ostree
@@ -195,6 +197,27 @@ def test_a_path_through_a_link_of_the_layer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ContainerInvalid):
         image.read()
     image.assert_untouched()
+
+
+def test_a_link_of_a_layer_below_gives_way_to_the_folder(tmp_path: Path) -> None:
+    """What lies behind the link stays as it was; whiteouts of what is not there change nothing."""
+    lower = [One("usr/away", type=SYM, link="/usr/share"), One("usr/.wh.nothing"), One("usr/no/.wh.where")]
+    image = forge(tmp_path, tar(lower, stock=False), tar([One("usr/away/passwd", b"x")], stock=False))
+    merged = image.read()
+    tree = {path for path, _, _ in paths(image.back.repository.metadata, merged)}
+    base = {path for path, _, _ in paths(image.back.repository.metadata, SECOND)}
+    assert tree - base == {"usr/away", "usr/away/passwd", "usr/no"}
+    assert not base - tree
+
+
+def test_deep_trees_are_written() -> None:
+    """A commit may be nested deeper than a path of a layer; neither ends in too deep a recursion."""
+    stored: dict[ObjectName, bytes] = {}
+    root = below = Folder()
+    for _ in range(MAX_DEPTH):
+        below = below.folders.setdefault("d", Folder())
+    tree, meta = root.write(stored.__setitem__)
+    assert read_folder(stored.__getitem__, tree, meta).write(stored.__setitem__) == (tree, meta)
 
 
 def test_layers_damaged_below_their_digests_leave_nothing(tmp_path: Path) -> None:

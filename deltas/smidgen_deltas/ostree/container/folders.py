@@ -62,7 +62,9 @@ class Folder:
 
     def write(self, put: PutMetadata) -> tuple[bytes, bytes]:
         """Store the metadata objects; checksums of dirtree and dirmeta."""
-        dirs = [(name, *self.folders[name].write(put)) for name in sorted(self.folders, key=str.encode)]
+        dirs: list[tuple[str, bytes, bytes]] = []
+        for name in sorted(self.folders, key=str.encode):  # a comprehension is a frame of its own: trees may be deep
+            dirs.append((name, *self.folders[name].write(put)))
         files = sorted(self.files.items(), key=lambda entry: entry[0].encode())
         tree = DirTree(tuple(files), tuple(dirs)).encode()
         return _put(put, ObjectType.DIRTREE, tree), _put(put, ObjectType.DIRMETA, self.meta)
