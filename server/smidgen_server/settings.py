@@ -148,7 +148,7 @@ class DeltaSettings(Section):
     demand_queue: int = Field(default=64, ge=1, le=10000, description="deltas that devices may ask for at once")
 
     quick_profile: str = Field(
-        default="full,saves=550K",
+        default="full,saves=580K",
         max_length=200,
         description="the same for a second delta, where the first takes much work: for quick links; empty: none",
     )

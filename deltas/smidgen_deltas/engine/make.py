@@ -28,8 +28,7 @@ from smidgen_deltas.native.delta_ops import Part, TargetOp
 
 AHEAD: Final = 16  # files in work or waiting to be written
 AHEAD_BYTES: Final = 64 << 20  # of these, as far as they can be guessed
-_LATE: Final = ("initrd", "initramfs")  # containers of other files
-_SLOW: Final = (("vmlinuz", "linux-image"), (".xz", ".zst", ".gz", ".bz2", ".zip", ".jar", ".whl"))  # beginnings, ends
+_LATE: Final = ("initrd", "initramfs", "vmlinuz", "linux-image")  # containers of other files
 
 Announce = Callable[[int, int], None]
 
@@ -159,10 +158,7 @@ class _Maker:
             yield Entry(self._new.contents[index].size, None, index)
 
     def _settle_order(self) -> list[int]:
-        """Targets: what is not in an old tree; like with like, containers of other files last.
-
-        What is encoded again comes first, so that it is done while the rest is fetched.
-        """
+        """Targets: what is not in an old tree; like with like, containers of other files last."""
         if self._new.document is None:
             return [0]
         known = {content.sha256 for tree in self._old for content in tree.contents}
@@ -203,8 +199,7 @@ class _Maker:
         return Line(path, size, method, source, weight, why)
 
 
-def _sort_key(path: str) -> tuple[bool, bool, str, str]:
+def _sort_key(path: str) -> tuple[bool, str, str]:
     """Containers of other files last, so that they can copy from them; the rest by kind of file, then by path."""
     name = path.rpartition("/")[2]
-    slow = name.startswith(_SLOW[0]) or name.endswith(_SLOW[1])
-    return name.startswith(_LATE), not slow, name.partition(".")[2][-8:], path
+    return name.startswith(_LATE), name.partition(".")[2][-8:], path

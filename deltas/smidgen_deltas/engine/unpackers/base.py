@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from smidgen_deltas.engine.gate import OPEN, Gate
+from smidgen_deltas.engine.pages import Pages
 from smidgen_deltas.engine.scratch import collect
 from smidgen_deltas.errors import FormatError, LimitExceeded
 
@@ -24,6 +25,7 @@ Data = bytes | memoryview
 MIB: Final = 1 << 20
 MAX_OUTPUT: Final = 1 << 40  # bytes; only a backstop, callers know the size of what they rebuild
 BLOCK: Final = 1 << 18  # bytes handed over at a time
+LET_GO: Final = 4 << 20  # bytes of a mapped stream that an encoder has behind it
 
 
 class RecipeInvalid(FormatError):
@@ -174,10 +176,11 @@ def only_stream(streams: Sequence[Data]) -> Data:
 
 
 def blocks(data: Data, size: int = BLOCK) -> Iterator[memoryview]:
-    """`data` in pieces of at most `size` bytes, not copied."""
-    view = memoryview(data)
+    """`data` in pieces of at most `size` bytes, not copied. Mapped data is let go of behind them."""
+    view, pages = memoryview(data), Pages((data,), LET_GO)
     for start in range(0, len(view), size):
         yield view[start : start + size]
+        pages.passed(size)
 
 
 class Decoder(Protocol):

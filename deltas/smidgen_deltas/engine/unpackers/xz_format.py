@@ -147,7 +147,7 @@ def block_trailer(packed: int, check: int, plain: bytes | memoryview) -> bytes:
     """Padding to four bytes, then the check of `plain`."""
     padding = bytes(-packed % 4)
     if check == 1:
-        return padding + _crc32(bytes(plain))
+        return padding + zlib.crc32(plain).to_bytes(4, "little")
     if check == 4:
         return padding + crc64(plain).to_bytes(8, "little")
     return padding + (hashlib.sha256(plain).digest() if check == 10 else b"")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Final
 
 from smidgen_deltas.digest import Digest
@@ -22,6 +21,7 @@ from smidgen_deltas.ostree.gvariant import Variant
 from smidgen_deltas.ostree.objects import Commit, ObjectName, ObjectType
 from smidgen_deltas.ostree.repo_writer import Transaction
 
+IMPORTER: Final = "smidgen 1"  # grows when the same image gives another commit
 _CREATED: Final = "org.opencontainers.image.created"
 _POLICY: Final = "usr/etc/selinux"
 
@@ -50,7 +50,7 @@ class Merging:
             "ostree.manifest-digest": Variant("s", str(manifest.digest)),
             "ostree.manifest": Variant("s", manifest.body.decode()),
             "ostree.container.image-config": Variant("s", config.body.decode()),
-            "ostree.importer.version": Variant("s", f"smidgen {version('smidgen')}"),
+            "ostree.importer.version": Variant("s", IMPORTER),
             "ostree.tar-filtered": Variant("a{sa{su}}", self._left_out),
         }
         time = _seconds(manifest.annotations.get(_CREATED, "") or config.created)
