@@ -183,6 +183,11 @@ class CommitImage(Section):
     chunks: int = Field(default=16, ge=0, le=64, description="layers for the largest folders, beside the first one")
     architecture: str = Field(default="amd64", pattern=r"^[a-z0-9]{1,20}$", description="that the image is for")
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The ref and the tag."""
+        return f"ostree/{self.repo}/{self.ref}", f"oci/{self.image}:{self.tag}"
+
 
 class OstreeSettings(Section):
     """How summaries that the server writes are signed. Those of mirrored repositories keep their own signature."""
@@ -192,6 +197,15 @@ class OstreeSettings(Section):
     sign_ed25519: bool = Field(default=True, description="sign summaries with the server's own ed25519 keys")
     mirror_connections: int = Field(default=8, ge=1, le=64, description="objects fetched at once when mirroring")
     images: tuple[CommitImage, ...] = Field(default=(), description="commits that are images, too")
+
+    @field_validator("images")
+    @classmethod
+    def _one_way(cls, value: tuple[CommitImage, ...]) -> tuple[CommitImage, ...]:
+        """What a link makes may not be what another one starts from: they would go on for ever."""
+        made = {one.ends[one.source == "commit"] for one in value}
+        if made & {one.ends[one.source == "image"] for one in value}:
+            raise ValueError("what one link makes, another one starts from")
+        return value
 
 
 class OciSettings(Section):

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from smidgen_client.cli import run
 from smidgen_deltas.oci.layout import Layout
@@ -15,7 +16,9 @@ from smidgen_deltas.ostree.repo import Repository
 from smidgen_server.index.tasks import TaskRow
 from smidgen_server.services import commit_images, ingest_ostree
 from smidgen_server.services.commit_image_queue import EXPORT, IMPORT
+from smidgen_server.services.container import open_services
 from smidgen_server.services.tasks import no_progress
+from smidgen_server.settings import Settings
 from support.ostree import REF, SECOND, ostree, unpack_archive_repo
 from support.server import RunningServer, ServerFactory
 from support.small_images import publish_files
@@ -60,15 +63,25 @@ def test_a_commit_is_an_image_too(server_factory: ServerFactory, tmp_path: Path)
     assert Repository.open(pulled).resolve(f"origin:{REF}") == SECOND
 
 
-def test_the_same_commit_is_not_exported_twice(server_factory: ServerFactory, tmp_path: Path) -> None:
-    server = server_factory(ostree={"images": [LINK]})
-    repo = Repository.open(unpack_archive_repo(tmp_path))
-    ingest_ostree.publish(server.services, repo, REF, "os", REF, no_progress)
-    assert ended(server, EXPORT).error is None
-    (link,) = server.services.settings.ostree.images
-    before = list((tmp_path / "server0" / "blobs").rglob("*"))
-    commit_images.export(server.services, link, no_progress)
-    assert list((tmp_path / "server0" / "blobs").rglob("*")) == before
+def test_what_a_killed_task_left_is_removed_and_the_outcome_is_the_same(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "data", ostree={"images": [LINK]})  # type: ignore[arg-type]
+    scratch, places = tmp_path / "data" / "scratch", []
+    with open_services(settings) as services:
+        repo = Repository.open(unpack_archive_repo(tmp_path))
+        ingest_ostree.publish(services, repo, REF, "os", REF, no_progress)
+        (link,) = settings.ostree.images
+        commit_images.export(services, link, lambda *_: places.extend(scratch.iterdir()))
+        before = sorted((tmp_path / "data" / "blobs").rglob("*"))
+        (places[0] / "layout").mkdir(parents=True)
+        (places[0] / "layout" / "index.json").write_bytes(b"half of it")
+        commit_images.export(services, link, no_progress)
+        assert sorted((tmp_path / "data" / "blobs").rglob("*")) == before
+        assert not list(scratch.iterdir())
+
+
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="starts from"):
+        Settings(data=tmp_path, ostree={"images": [LINK, LINK | {"source": "image"}]})  # type: ignore[arg-type]
 
 
 def test_a_pushed_image_is_a_commit_too(server_factory: ServerFactory, tmp_path: Path) -> None:

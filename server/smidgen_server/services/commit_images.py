@@ -6,7 +6,7 @@ bounded as by `ostree.container`; layers and objects pass through scratch files.
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +21,9 @@ from smidgen_deltas.oci.layout_writer import LayoutWriter
 from smidgen_deltas.oci.model import Descriptor, Index, Manifest, parse_manifest
 from smidgen_deltas.ostree.container.export import export_commit
 from smidgen_deltas.ostree.container.image_reader import import_image
-from smidgen_deltas.ostree.container.layout import COMMIT_LABEL
 from smidgen_deltas.ostree.repo import Repository
 from smidgen_deltas.ostree.repo_writer import RepositoryWriter
+from smidgen_server.blobs.staging import storage_errors
 from smidgen_server.index import oci, ostree, repos, surface
 from smidgen_server.services import ingest_oci, ingest_ostree
 from smidgen_server.services.ingest import scratch_dir
@@ -39,21 +39,21 @@ _BLOCK: Final = 1 << 18
 
 
 def export_task(services: Services, payload: Mapping[str, Any], progress: Progress) -> None:
-    """Handler of EXPORT: {"link", "ref", "tag"}. Nothing is done for a link or ref that is gone by now."""
-    link = _link(services, payload)
-    if link is not None:
+    """Handler of EXPORT: the link. Nothing is done for one that the settings do not have any more."""
+    link = CommitImage.model_validate(payload)
+    if link in services.settings.ostree.images:
         export(services, link, progress)
 
 
 def import_task(services: Services, payload: Mapping[str, Any], progress: Progress) -> None:
-    """Handler of IMPORT: {"link", "ref", "tag"}."""
-    link = _link(services, payload)
-    if link is not None:
+    """Handler of IMPORT: the link, as for EXPORT."""
+    link = CommitImage.model_validate(payload)
+    if link in services.settings.ostree.images:
         import_(services, link, progress)
 
 
 def export(services: Services, link: CommitImage, progress: Progress) -> None:
-    """Publish the commit that the link's ref has now as the link's image, unless it is there.
+    """Publish the commit that the link's ref has now as the link's image.
 
     Raises NotFound, FormatError, IntegrityError, StorageError; the tag is untouched then.
     """
@@ -65,10 +65,8 @@ def export(services: Services, link: CommitImage, progress: Progress) -> None:
         revision = surface.get_revision(session, ref.revision_id)
         commitmeta = ostree.detached(session, revision.repo_id, revision.digest.raw)
     commit = revision.digest.raw
-    if _commit_of(services, link) == commit.hex():
-        return
     source = _StoredCommit(RevisionObjects(services.index, services.blobs, (revision,)), commitmeta)
-    with _scratch(services) as folder:
+    with _scratch(services, link) as folder:
         writer = LayoutWriter.open_or_create(folder / "layout")
         made = export_commit(source, commit, writer, link.tag, link.chunks, link.architecture)
         ingest_oci.publish(services, writer.layout(), link.tag, link.image, link.tag, progress)
@@ -84,7 +82,7 @@ def import_(services: Services, link: CommitImage, progress: Progress) -> None:
     manifest = _manifest(services, link)
     if manifest is None:
         return
-    with _scratch(services) as folder:
+    with _scratch(services, link) as folder:
         writer = LayoutWriter.open_or_create(folder / "layout")
         _copy(services, link.image, manifest, writer, link.tag)
         writer_of_objects = RepositoryWriter.open_or_create(folder / "repo", "archive")
@@ -108,17 +106,17 @@ class _StoredCommit:
         return self._commitmeta
 
 
-def _link(services: Services, payload: Mapping[str, Any]) -> CommitImage | None:
-    """The link that a task was queued for, if the settings still have it."""
-    links, at = services.settings.ostree.images, payload["link"]
-    link = links[at] if at < len(links) else None
-    return link if link is not None and (link.ref, link.tag) == (payload["ref"], payload["tag"]) else None
-
-
 @contextmanager
-def _scratch(services: Services) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=scratch_dir(services)) as folder:
-        yield Path(folder)
+def _scratch(services: Services, link: CommitImage) -> Iterator[Path]:
+    """A folder of this link's, which has one task at a time; what a killed one left there is removed."""
+    folder = scratch_dir(services) / f"link-{Digest.of(link.model_dump_json().encode()).hex[:16]}"
+    with storage_errors():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _manifest(services: Services, link: CommitImage) -> Manifest | None:
@@ -132,15 +130,6 @@ def _manifest(services: Services, link: CommitImage) -> Manifest | None:
     if isinstance(parsed, Index):
         raise NotFound("an index of images is not a commit", image=link.image, tag=link.tag)
     return parsed
-
-
-def _commit_of(services: Services, link: CommitImage) -> str:
-    """The commit that the image says it holds; "" when there is none."""
-    try:
-        found = _manifest(services, link)
-    except NotFound:
-        return ""
-    return found.annotations.get(COMMIT_LABEL, "") if found is not None else ""
 
 
 def _copy(services: Services, image: str, manifest: Manifest, writer: LayoutWriter, tag: str) -> None:
