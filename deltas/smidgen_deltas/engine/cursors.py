@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from smidgen_deltas.engine import coding
+from smidgen_deltas.engine.pages import Pages
 from smidgen_deltas.engine.sources import Buffer
 from smidgen_deltas.native.delta_ops import Op, Patched, Repacked, Whole
 from smidgen_deltas.wire import WireCorrupt
+
+LET_GO: Final = 4 << 20  # bytes of streams in scratch files that were used since the last time
 
 
 class Cursors:
@@ -17,6 +21,7 @@ class Cursors:
         self._parts = {name: memoryview(part) for name, part in zip(coding.NAMES, parts.parts(), strict=True)}
         self._at = dict.fromkeys(coding.NAMES, 0)
         self._at["ops"] = len(parts.ops)  # has its own reader
+        self._pages = Pages(self._parts.values(), LET_GO)
 
     def of(self, op: Op, size: int) -> Iterator[Buffer]:
         """What an operation takes, in the order in which `engine.apply` wants it."""
@@ -40,6 +45,7 @@ class Cursors:
         if size > len(part) - start:
             raise WireCorrupt(f"delta {name} ends early", offset=start, wanted=size, left=len(part) - start)
         self._at[name] = start + size
+        self._pages.passed(size)
         return part[start : start + size]
 
     def done(self) -> None:

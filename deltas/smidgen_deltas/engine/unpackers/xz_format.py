@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
-from smidgen_deltas.engine.unpackers.base import RecipeInvalid
+from smidgen_deltas.engine.unpackers.base import RecipeInvalid, blocks
 from smidgen_deltas.kernels.checks import crc64
 from smidgen_deltas.wire import WireReader, put_varint
 
@@ -147,7 +147,10 @@ def block_trailer(packed: int, check: int, plain: bytes | memoryview) -> bytes:
     """Padding to four bytes, then the check of `plain`."""
     padding = bytes(-packed % 4)
     if check == 1:
-        return padding + zlib.crc32(plain).to_bytes(4, "little")
+        found = 0
+        for piece in blocks(plain):
+            found = zlib.crc32(piece, found)
+        return padding + found.to_bytes(4, "little")
     if check == 4:
         return padding + crc64(plain).to_bytes(8, "little")
     return padding + (hashlib.sha256(plain).digest() if check == 10 else b"")
